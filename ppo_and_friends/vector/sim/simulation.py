@@ -1,0 +1,95 @@
+"""The two contracts behind every MuJoCo task: an engine (`Simulation`) and a task (`Task`)."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ppo_and_friends.types import ActionSpace, Obs, TensorSpec
+
+Memory = dict[str, Tensor]  # [N, ...] tensors that a task carries from step to step
+
+
+class Simulation(Protocol):
+    """N worlds of one MuJoCo model, stepped together."""
+
+    rows: int
+    device: torch.device
+    dtype: torch.dtype  # float64 on the CPU engine, float32 on the GPU
+
+    def bind(self, field: str) -> Tensor:
+        """A live `[N, ...]` tensor over a field of mjData: qpos, qvel, ctrl, xpos, sensordata, cfrc_ext, ..."""
+        ...
+
+    def expand(self, field: str) -> Tensor:
+        """A live `[N, ...]` tensor over a field of mjModel (mass, friction, ...): one value for each world."""
+        ...
+
+    def step(self, substeps: int) -> None: ...
+
+    def reset(self, rows: Tensor) -> None:
+        """Back to the model's initial state where `rows` ([N] bool): clears warm start, activations, forces, time too."""
+        ...
+
+    def forward(self, rows: Tensor) -> None:
+        """Recompute derived fields where `rows`; only for tasks whose observation after a reset reads them."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """qpos, qvel, act, qacc_warmstart, time, ctrl: less than that is not exact."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+class Task(Protocol):
+    """One task as tensor functions over simulator state. No loops over rows, no host synchronisation.
+
+    What a reward needs from before the step (a position, a potential) lives in `memory`, never in an output
+    that is read again later.
+    """
+
+    name: str
+    substeps: int  # simulator steps for each environment step
+    max_episode_steps: int  # the time limit; TaskEnv turns it into Step.truncated
+    action: ActionSpace
+    actor: tuple[TensorSpec, ...]
+    critic: tuple[TensorSpec, ...]
+    forward_after_reset: bool  # whether `observe` right after a reset reads derived fields
+
+    def model(self) -> Any:
+        """The compiled `mujoco.MjModel`, loaded from the package that ships it."""
+        ...
+
+    def start(self, sim: Simulation) -> Memory:
+        """Empty memory for `sim.rows` rows."""
+        ...
+
+    def apply(self, sim: Simulation, memory: Memory, action: Tensor) -> None:
+        """Write controls, and remember what the reward will need from before the step."""
+        ...
+
+    def observe(self, sim: Simulation, memory: Memory) -> Obs: ...
+
+    def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Reward [N], terminated [N] bool, log."""
+        ...
+
+    def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: "Draw") -> None:
+        """Write initial positions and velocities where `rows` ([N] bool), with noise from `draw`."""
+        ...
+
+
+class Draw(Protocol):
+    """Random numbers for resets. On the CPU each row has its own NumPy generator, seeded as Gymnasium seeds its own,
+    so that an episode equals Gymnasium's; rows not asked for keep their generators untouched."""
+
+    def uniform(self, rows: Tensor, low: float, high: float, size: int) -> Tensor:
+        """[N, size]; only the entries of `rows` mean anything."""
+        ...
+
+    def normal(self, rows: Tensor, size: int) -> Tensor:
+        """[N, size] standard normal; only the entries of `rows` mean anything."""
+        ...
