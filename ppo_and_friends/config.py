@@ -1,0 +1,234 @@
+"""Every setting of a run, as frozen dataclasses. Nothing here imports torch or an environment library.
+
+The command line, the saved config file and the launchers are all views of these classes: a field added here
+is a flag (`--ppo.NAME`), an entry of `config.json` and a keyword argument at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.schedules import Schedule, constant
+
+Activation = Literal["tanh", "relu", "leaky_relu", "elu", "silu", "gelu"]
+Custom = str | Callable[..., Any]  # "path/to/file.py:Name", "package.module:Name", or the callable itself
+
+INFINITE = (-math.inf, math.inf)
+
+
+@dataclass(frozen=True)
+class BodyConfig:
+    """Layers between an observation and the heads."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the fully connected layers; empty for none."""
+    convolutions: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+    """(channels, kernel, stride) of each convolution, for observations of two (1-d) or three (2-d) axes."""
+    activation: Activation = "tanh"
+    custom: Custom = ""
+    """A body of your own, FILE.py:NAME or a callable: called with (specs, config), returns a module whose
+    forward takes the observation's tensors and which has an attribute `features`, the width of its output."""
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """Actor and critic."""
+
+    actor: BodyConfig = field(default_factory=BodyConfig)
+    critic: BodyConfig = field(default_factory=BodyConfig)
+    shared: bool = False
+    """Actor and critic share the actor's body."""
+    initialization: Literal["orthogonal", "default"] = "orthogonal"
+    """Orthogonal with gain sqrt(2), policy head 0.01, value head 1 (arXiv:2006.05990); or torch's own."""
+    distribution: Literal["auto", "gsde"] = "auto"
+    """auto: by the action space. gsde: state-dependent exploration for boxes (arXiv:2005.05719)."""
+    custom_distribution: Custom = ""
+    """A distribution of your own, FILE.py:NAME or a callable: called with (features, action space, config)."""
+    log_std_init: float = 0.0
+    state_dependent_std: bool = False
+    """The network gives log-std too, rather than one free parameter for each action."""
+    squash: bool = False
+    """Actions pass through tanh instead of being clipped to the bounds."""
+    sde_sample_every: int = 4
+    """Steps for which gSDE keeps one exploration matrix."""
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Proximal Policy Optimization (arXiv:1707.06347). Infinity switches a clip or a stop off."""
+
+    lr: Schedule = constant(3e-4)
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    epochs: int = 10
+    minibatches: int = 4
+    """Parts of one rollout, over all ranks, each a gradient step."""
+    steps_total: int = 2048
+    """Samples of one rollout over all ranks and rows; rounded up to a multiple of the rows."""
+    steps_per_row: int = 0
+    """When not 0: steps of each row in one rollout, so that more rows or ranks mean more data; replaces steps_total."""
+    clip_range: Schedule = constant(0.2)
+    value_clip: float = math.inf
+    """How far a value may move from the rollout's, in normalised units, before its gradient stops."""
+    value_weight: float = 0.5
+    """Weight of the value loss; matters where actor and critic share a body or one gradient norm."""
+    entropy_weight: Schedule = constant(0.0)
+    bounds_weight: float = 0.0
+    """Weight of the squared distance by which a Gaussian's mean leaves 1.1 times the action bounds."""
+    max_grad_norm: float = 0.5
+    stop_kl: float = math.inf
+    """Epochs end when the mean KL divergence from the rollout's policy exceeds this."""
+    target_kl: float = 0.0
+    """When not 0: the learning rate adapts to keep the KL divergence near this (lr is the start)."""
+    kl_reference: Literal["rollout", "previous_visit"] = "rollout"
+    """What the adaptive learning rate measures from: the rollout's policy, or a sample's previous visit."""
+    lr_bounds: tuple[float, float] = (1e-6, 1e-2)
+    """Bounds of the adaptive learning rate."""
+    max_ts_per_ep: int = 0
+    """When not 0: trajectories are cut and bootstrapped after so many steps; the environment goes on."""
+    soft_resets: bool = True
+    """A rollout starts where the last one ended; otherwise every row is reset before each rollout."""
+    normalize_observations: bool = True
+    normalize_rewards: bool = True
+    """Divide rewards by the running spread of their discounted return."""
+    normalize_values: bool = False
+    normalize_advantages: bool = True
+    observation_clip: float = 10.0
+    """Bound of an observation after normalisation."""
+    reward_clip: tuple[float, float] = INFINITE
+    """Bounds of a reward after normalisation."""
+    bootstrap_clip: tuple[float, float] = INFINITE
+    """Bounds of the value that stands for the future of a cut trajectory."""
+    reward_scale: float = 1.0
+    reward_shift: float = 0.0
+    """Training sees reward * reward_scale + reward_shift; scores never do."""
+    adam_eps: float = 1e-5
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        check_ppo(self)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation while training, on environments of its own; the best state is kept."""
+
+    every: int = 10
+    """Evaluate when this fraction of the run (1/every of its timesteps) has passed; 0 switches it off."""
+    episodes: int = 10
+    max_episode_steps: int = 100_000
+    """An episode that is still going after so many steps is cut, and this is said."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a launcher returns: an environment and the settings that were tuned for it."""
+
+    env: Any
+    """An EnvConfig: see ppo_and_friends.vector.base."""
+    num_timesteps: int = 1_000_000
+    """Environment steps over all rows and ranks at which the run ends."""
+    envs_per_proc: int = 8
+    """Rows on each rank."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    net: NetConfig = field(default_factory=NetConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    addons: tuple[Any, ...] = ()
+    """Configs of add-ons: frozen dataclasses with make(group spec) -> Addon."""
+    name: str = ""
+    """Set by the registry."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What one call wants done. Not part of an experiment: none of this is a hyper-parameter."""
+
+    name: str = ""
+    """Name of the run, and of its directory under state_path; the experiment's when empty."""
+    state_path: str = "saved_states"
+    random_seed: int = 2
+    """-1 draws one and says it."""
+    clobber: bool = False
+    checkpoint: str = "last"
+    """Which state to resume, test or film: last, best, or a file."""
+    init_from: str = ""
+    """Start a new run with the weights and normalisers of this state (file or state directory)."""
+    accept_changes: bool = False
+    """Resume although settings differ from the saved ones."""
+    max_iterations: int = 0
+    """When not 0: stop after so many iterations in all."""
+    save_every: int = 0
+    """Iterations between saves; 0 saves about once a minute, counted in timesteps."""
+    device: str = "auto"
+    allow_mpi_gpu: bool = False
+    force_deterministic: bool = False
+    verbose: bool = False
+    test: bool = False
+    test_explore: bool = False
+    """Sample actions in a test instead of taking the most likely."""
+    num_test_runs: int = 1
+    random_policy: bool = False
+    render: bool = False
+    render_gif: bool = False
+    gif_fps: int = 30
+    frame_pause: float = 0.0
+    """Seconds between frames of --render."""
+    save_test_scores: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.num_test_runs >= 1, "num_test_runs", self.num_test_runs, "1 or more episodes")
+        _require(self.random_seed >= -1, "random_seed", self.random_seed, "0 or more, or -1 to draw one")
+        _require(self.max_iterations >= 0, "max_iterations", self.max_iterations, "0 (no limit) or more")
+        _require(self.save_every >= 0, "save_every", self.save_every, "0 (automatic) or more")
+        _require(1 <= self.gif_fps <= 50, "gif_fps", self.gif_fps, "between 1 and 50, the most that a GIF can show")
+        _require(0 <= self.frame_pause < math.inf, "frame_pause", self.frame_pause, "0 or more seconds")
+
+
+def _require(holds: bool, name: str, value: Any, range_: str) -> None:
+    if not holds:
+        raise UserError(f"{name} is {value}, but must be {range_}.")
+
+
+def check_ppo(ppo: PPOConfig) -> None:
+    """Raise UserError where a number makes no sense."""
+    for name in ("epochs", "minibatches", "steps_total"):
+        _require(getattr(ppo, name) >= 1, f"ppo.{name}", getattr(ppo, name), "1 or more")
+    for name in ("steps_per_row", "max_ts_per_ep", "target_kl", "value_weight", "bounds_weight"):
+        _require(getattr(ppo, name) >= 0, f"ppo.{name}", getattr(ppo, name), "0 or more")
+    for name in ("gamma", "gae_lambda"):
+        _require(0 <= getattr(ppo, name) <= 1, f"ppo.{name}", getattr(ppo, name), "between 0 and 1")
+    for name in ("value_clip", "max_grad_norm", "stop_kl", "observation_clip", "adam_eps"):
+        _require(getattr(ppo, name) > 0, f"ppo.{name}", getattr(ppo, name), "more than 0 (inf switches it off)")
+    for name in ("lr", "clip_range", "entropy_weight"):
+        schedule: Schedule = getattr(ppo, name)
+        _require(all(value >= 0 for value in schedule.values()), f"ppo.{name}", schedule, "0 or more throughout")
+    for name in ("reward_clip", "bootstrap_clip", "lr_bounds"):
+        low, high = getattr(ppo, name)
+        _require(low < high, f"ppo.{name}", getattr(ppo, name), "a lower bound and a higher one")
+    for name in ("reward_scale", "reward_shift"):
+        _require(math.isfinite(getattr(ppo, name)), f"ppo.{name}", getattr(ppo, name), "a finite number")
+
+
+def steps_per_row(experiment: Experiment, rows: int) -> int:
+    """The horizon T for `rows` rows over all ranks; steps_total is rounded up to a multiple of the rows."""
+    return experiment.ppo.steps_per_row or -(-experiment.ppo.steps_total // rows)
+
+
+def check_experiment(experiment: Experiment, rows: int) -> None:
+    """Raise UserError where settings do not fit together. `rows` counts all ranks."""
+    _require(experiment.num_timesteps >= 1, "num_timesteps", experiment.num_timesteps, "1 or more")
+    _require(experiment.envs_per_proc >= 1, "envs_per_proc", experiment.envs_per_proc, "1 or more")
+    for name in ("every", "max_episode_steps"):
+        value = getattr(experiment.evaluation, name)
+        _require(value >= (0 if name == "every" else 1), f"evaluation.{name}", value, "a count that is not negative")
+    _require(experiment.evaluation.episodes >= 1, "evaluation.episodes", experiment.evaluation.episodes, "1 or more")
+    samples = steps_per_row(experiment, rows) * rows
+    if experiment.ppo.minibatches > samples:
+        raise UserError(
+            f"ppo.minibatches is {experiment.ppo.minibatches}, but a rollout has only {samples} samples: "
+            "ask for fewer minibatches or for more steps (ppo.steps_total)."
+        )
