@@ -1,0 +1,63 @@
+"""The three hooks by which a friend attaches. Each does nothing unless it is overridden."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ppo_and_friends.comm import Comm
+from ppo_and_friends.minibatch import Batch
+from ppo_and_friends.networks.net import Net
+from ppo_and_friends.rollout import Rollout
+from ppo_and_friends.schedules import Progress
+from ppo_and_friends.types import GroupSpec
+
+if TYPE_CHECKING:
+    from ppo_and_friends.ppo import PPO
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an add-on may look at while it transforms a rollout."""
+
+    net: Net
+    comm: Comm
+    progress: Progress
+    generator: Generator
+
+
+class Addon(nn.Module):
+    """A friend of PPO. Parameters it has live in the flat buffer; its `Moments` ride in the rollout's reduction.
+
+    max_grad_norm and lr are its own; lr 0 means the policy's.
+    """
+
+    max_grad_norm: float = math.inf
+    lr: float = 0.0
+
+    def transform(self, rollout: Rollout, context: Context) -> Rollout:
+        """Change what will be learned from (rewards mostly), before targets are computed."""
+        return rollout
+
+    def loss(self, batch: Batch) -> Tensor:
+        """What this add-on's own parameters minimise, `[L, B]`."""
+        return torch.zeros_like(batch.weights)
+
+    def end_iteration(self, ppo: PPO) -> None:
+        """Called after the update, with all ranks at the same place."""
+
+    def state(self) -> dict[str, Any]:
+        """What this rank alone knows and resuming needs; parameters and buffers are saved already."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+class AddonConfig(Protocol):
+    """A frozen dataclass in `Experiment.addons`."""
+
+    def make(self, spec: GroupSpec) -> Addon: ...

@@ -1,0 +1,83 @@
+"""Which device the networks live on, and why."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ppo_and_friends.comm import Comm
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.types import Obs, Spec, Step, tree_map
+from ppo_and_friends.vector.base import VecEnv
+
+
+def check_device(device: str, allow_mpi_gpu: bool, ranks: int) -> None:
+    """Refuse what cannot be had, before anything is built.
+
+    Raises:
+        UserError: an unknown device, or a GPU that torch does not see.
+    """
+    try:
+        wanted = torch.device("cpu" if device == "auto" else device)
+    except RuntimeError:
+        raise UserError(f"--device is '{device}', but must be auto, cpu, cuda or cuda:N.") from None
+    if wanted.type not in ("cpu", "cuda"):
+        raise UserError(f"--device is '{device}', but only cpu and cuda are supported.")
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (wanted.type == "cuda" or allow_mpi_gpu) and not visible:
+        flag = "--allow_mpi_gpu" if allow_mpi_gpu and wanted.type == "cpu" else f"--device {device}"
+        raise UserError(
+            f"{flag} needs a GPU, but torch {torch.__version__} sees none: leave the flag out, or install a CUDA build."
+        )
+    if wanted.type == "cuda" and (wanted.index or 0) >= visible:
+        raise UserError(f"--device is '{device}', but this machine has {visible} GPUs: use cuda:0 to cuda:{visible - 1}.")
+    if wanted.type == "cuda" and ranks > 1 and not allow_mpi_gpu:
+        raise UserError(f"--device is '{device}' with {ranks} ranks: add --allow_mpi_gpu to share GPUs between ranks.")
+
+
+def choose_device(device: str, allow_mpi_gpu: bool, comm: Comm, spec: Spec) -> torch.device:
+    """The device of the networks.
+
+    auto is the CPU for several ranks (unless allowed otherwise) and for small networks on environments of the
+    CPU, where a GPU is slower; the GPU for images and for environments that live on it.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    own = torch.device("cuda", comm.local_rank % gpus) if gpus else torch.device("cpu")
+    if device != "auto":
+        return own if device == "cuda" else torch.device(device)
+    if comm.size > 1:
+        return own if allow_mpi_gpu else torch.device("cpu")
+    images = any(part.dtype == torch.uint8 for group in spec.groups for part in group.actor)
+    return own if images or spec.device.type == "cuda" else torch.device("cpu")
+
+
+class OnDevice:
+    """A `VecEnv` whose tensors are carried to and from the networks' device."""
+
+    def __init__(self, env: VecEnv, device: torch.device) -> None:
+        self.env, self.device = env, device
+        self.spec = env.spec
+        self.state, self.load_state, self.frame, self.close = env.state, env.load_state, env.frame, env.close
+
+    def reset(self, seed: int) -> tuple[Obs, ...]:
+        return tuple(self._carry_obs(obs) for obs in self.env.reset(seed))
+
+    def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
+        there = tuple(action.to(self.spec.device) for action in actions)
+        return tuple(self._carry(step) for step in self.env.step(there))
+
+    def _carry(self, step: Step) -> Step:
+        obs = self._carry_obs(step.obs)
+        final = obs if step.final is step.obs else self._carry_obs(step.final)
+        log = {name: values.to(self.device) for name, values in step.log.items()}
+        return Step(obs, final, *(part.to(self.device) for part in step[2:6]), log)
+
+    def _carry_obs(self, obs: Obs) -> Obs:
+        actor = tree_map(lambda part: part.to(self.device), obs.actor)
+        critic = actor if obs.critic is obs.actor else tree_map(lambda part: part.to(self.device), obs.critic)
+        return Obs(actor, critic, obs.mask.to(self.device))
+
+
+def on_device(env: VecEnv, device: torch.device) -> VecEnv:
+    """The environment itself where its tensors are on `device` already."""
+    return env if env.spec.device == device else OnDevice(env, device)

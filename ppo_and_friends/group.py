@@ -1,0 +1,104 @@
+"""One group of rows with all that belongs to it: a net, its friends, its learner, its storage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ppo_and_friends.addons.base import Addon, Context
+from ppo_and_friends.addons.rewards import reward_addons
+from ppo_and_friends.collect import Rows
+from ppo_and_friends.comm import Comm
+from ppo_and_friends.config import Experiment
+from ppo_and_friends.learner import Learner
+from ppo_and_friends.networks.net import Net
+from ppo_and_friends.rollout import Rollout, Targets
+from ppo_and_friends.schedules import Progress
+from ppo_and_friends.stats import EpisodeTracker, Moments
+from ppo_and_friends.targets import SUMS, advantage_sums, compute_targets, make_batch, measure
+from ppo_and_friends.types import GroupSpec
+
+EXTRA = SUMS + 3  # what a group adds to the reduction of a rollout: advantage sums, episodes, returns, lengths
+
+
+class Group:
+    """Facts to gradients for one group; `PPO` decides when."""
+
+    def __init__(self, spec: GroupSpec, experiment: Experiment, comm: Comm, steps: int, generator: Generator) -> None:
+        self.config, self.comm, self.generator = experiment.ppo, comm, generator
+        self.net = Net(spec, experiment.net, experiment.ppo).to(generator.device)
+        configs = (*reward_addons(experiment.ppo), *experiment.addons)
+        self.addons: nn.ModuleList = nn.ModuleList(config.make(spec) for config in configs).to(generator.device)
+        counts = torch.zeros(comm.size, dtype=torch.int64)
+        counts[comm.rank] = spec.rows
+        comm.sum_(counts)
+        first_row, total_rows = int(counts[: comm.rank].sum()), int(counts.sum())
+        self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, spec.rows, first_row, total_rows)
+        self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
+        self.tracker = EpisodeTracker(spec.rows)
+        self.carry = self.net.critic_core.start(spec.rows).to(generator.device)
+
+    def _addons(self) -> list[Addon]:
+        return [addon for addon in self.addons if isinstance(addon, Addon)]
+
+    def early_moments(self) -> list[Moments]:
+        """What may move before the update: nothing that the policy depends on."""
+        own = [module for module in self.addons.modules() if isinstance(module, Moments)]
+        return [self.net.value_norm, *own]
+
+    def late_moments(self) -> list[Moments]:
+        return self.net.observation_moments()
+
+    def prepare(self, rollout: Rollout, progress: Progress) -> tuple[Rollout, Targets, Tensor]:
+        """Add-ons, targets and this rank's measurements: (rollout, targets, sums `[EXTRA]` to be reduced)."""
+        context = Context(self.net, self.comm, progress, self.generator)
+        raw = rollout
+        for addon in self._addons():
+            rollout = addon.transform(rollout, context)
+        targets = compute_targets(self.net, rollout, self.carry, self.config, self.learner.length)
+        self.carry = targets.critic_carry
+        measure(self.net, rollout, targets)
+        returns, lengths = self.tracker.update(raw.raw_rewards, raw.ended, raw.active)
+        episodes = torch.tensor([len(returns), returns.sum(), lengths.sum()], dtype=torch.float64)
+        sums = torch.cat((advantage_sums(targets).cpu(), episodes))
+        return rollout, targets, sums
+
+    def learn(
+        self, rollout: Rollout, targets: Targets, sums: Tensor, seed: int, iteration: int, progress: Progress
+    ) -> dict[str, float]:
+        """The update; observation moments move after it."""
+        batch = make_batch(self.net, rollout, targets, sums[:SUMS], self.config, self.learner.length)
+        metrics = self.learner.update(batch, seed, iteration, progress)
+        for moments in self.late_moments():
+            moments.absorb()
+        return metrics
+
+    def shared_state(self) -> dict[str, Any]:
+        """What is the same on every rank."""
+        return {
+            "net": self.net.state_dict(),
+            "addons": self.addons.state_dict(),
+            "learner": self.learner.state(),
+        }
+
+    def load_shared_state(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.addons.load_state_dict(state["addons"])
+        self.learner.load_state(state["learner"])
+
+    def own_state(self) -> dict[str, Any]:
+        """What only this rank knows."""
+        return {
+            "returns": self.tracker.returns,
+            "lengths": self.tracker.lengths,
+            "carry": self.carry.clone(),
+            "addons": [addon.state() for addon in self._addons()],
+        }
+
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        self.tracker.returns, self.tracker.lengths = state["returns"], state["lengths"]
+        self.carry = state["carry"].to(self.carry.device)
+        for addon, saved in zip(self._addons(), state["addons"], strict=True):
+            addon.load_state(saved)

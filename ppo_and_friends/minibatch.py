@@ -1,0 +1,109 @@
+"""From `[T, N]` to minibatches `[L, B]`: the same samples meet in the same minibatch at any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from ppo_and_friends.types import Tree, tree_map
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples in chunks of L steps. Flat data is L = 1.
+
+    actor, critic   [L, B, ...]  observations, normalised
+    mask            [L, B, K]
+    actions         [L, B, columns]
+    log_probs       [L, B]       of the acting policy
+    parameters      [L, B, P]    of the acting policy
+    reference       [L, B, P]    of the policy that the learning rate measures its steps from
+    values          [L, B]       of the rollout's critic, in normalised units
+    advantages      [L, B]       normalised over the rollout
+    returns         [L, B]       in normalised units
+    weights         [L, B]       0 for inactive rows and for padding
+    first           [L, B] bool
+    actor_states, critic_states  [1, B, S]  before the chunk's first step
+    """
+
+    actor: Tree
+    critic: Tree
+    mask: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    parameters: Tensor
+    reference: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    weights: Tensor
+    first: Tensor
+    actor_states: Tensor
+    critic_states: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Apply a function to every tensor, once: fields that are the same object stay the same object."""
+        done: dict[int, Tree] = {}
+        for item in fields(self):
+            tree = getattr(self, item.name)
+            if id(tree) not in done:
+                done[id(tree)] = tree_map(function, tree)
+        return Batch(**{item.name: done[id(getattr(self, item.name))] for item in fields(self)})  # type: ignore[arg-type]
+
+
+def fold(tensor: Tensor, length: int) -> Tensor:
+    """[T, N, ...] to [L, C * N, ...] with C = T / L; chunk c of row n is column c * N + n."""
+    steps, rows = tensor.shape[:2]
+    if length == 1:
+        return tensor.reshape(1, steps * rows, *tensor.shape[2:])
+    chunks = tensor.unflatten(0, (steps // length, length)).transpose(0, 1)
+    return chunks.reshape(length, -1, *tensor.shape[2:])
+
+
+def deal(
+    rows: int, first_row: int, total_rows: int, chunks: int, minibatches: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Which chunks of this rank make up each minibatch of one epoch.
+
+    Every rank draws the same keys `[total_rows, C]`. A row's chunks are ordered by its keys, and the j-th of
+    global row r goes to minibatch (C * r + j + offset) mod M: a rank's share of every minibatch differs by at
+    most one chunk, and shapes depend on nothing random.
+
+    Args:
+        rows: N of this rank.
+        first_row: global number of its first row.
+        total_rows: rows of all ranks.
+        chunks: C, chunks in a row.
+        minibatches: M.
+        generator: in the same state on every rank.
+    Returns:
+        columns `[M, ceil(N * C / M)]` int64, and how many of each are real `[M]`: padding comes last.
+    """
+    keys = torch.rand(total_rows, chunks, generator=generator)
+    offset = int(torch.randint(minibatches, (), generator=generator))
+    order = keys[first_row : first_row + rows].argsort(1)  # [N, C]
+    columns = (order * rows + torch.arange(rows).unsqueeze(1)).flatten()
+    width = -(-rows * chunks // minibatches)
+    padding = width * minibatches - rows * chunks
+    columns = torch.cat((columns, columns.new_zeros(padding))).view(width, minibatches).t()
+    real = torch.full((minibatches,), width)
+    real[minibatches - padding :] -= 1
+    turn = (torch.arange(minibatches) - chunks * first_row - offset) % minibatches
+    return columns[turn], real[turn]
+
+
+def epoch(data: Batch, columns: Tensor, real: Tensor) -> Iterator[tuple[Tensor, Batch]]:
+    """The minibatches of one epoch: `(the real columns, batch)`; one gather for all of them."""
+    width = columns.shape[1]
+    device = data.weights.device
+    shuffled = data.map(partial(torch.index_select, dim=1, index=columns.flatten().to(device)))
+    counts = real.tolist()
+    exists = (torch.arange(width) < real.unsqueeze(1)).flatten().to(device)
+    shuffled.weights.mul_(exists)
+    for number, count in enumerate(counts):
+        batch = shuffled.map(partial(torch.narrow, dim=1, start=number * width, length=width))
+        yield columns[number, :count], batch

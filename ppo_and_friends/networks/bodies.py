@@ -1,0 +1,101 @@
+"""From observations to features: convolutions where a part has axes, then fully connected layers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ppo_and_friends.config import Activation, BodyConfig
+from ppo_and_friends.custom import load_custom
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.types import TensorSpec, Tree, leaves
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
+
+
+class BodyModule(Protocol):
+    """A callable module with the width of its output."""
+
+    features: int
+
+    def __call__(self, observation: Tree) -> Tensor: ...
+
+
+class Encoder(nn.Module):
+    """One part of an observation, `[..., *shape]`, to a vector `[..., features]`."""
+
+    def __init__(self, spec: TensorSpec, config: BodyConfig) -> None:
+        super().__init__()
+        self.axes, self.image = len(spec.shape), spec.dtype == torch.uint8
+        sizes, channels, layers = list(spec.shape[1:]), spec.shape[0] if spec.shape else 1, []
+        if _fits(spec, config):
+            convolution = (nn.Conv1d, nn.Conv2d)[self.axes - 2]
+            for width, kernel, stride in config.convolutions:
+                layers += [convolution(channels, width, kernel, stride), ACTIVATIONS[config.activation]()]
+                sizes = [(size - kernel) // stride + 1 for size in sizes]
+                channels = width
+        self.layers = nn.Sequential(*layers)
+        self.features = channels
+        for size in sizes:
+            self.features *= size
+
+    def forward(self, part: Tensor) -> Tensor:
+        leading = part.shape[: part.dim() - self.axes]
+        if self.image:
+            part = part.float() * (1 / 255)
+        if len(self.layers):
+            part = self.layers(part.reshape(-1, *part.shape[len(leading) :]))
+        return part if self.axes == 1 else part.reshape(*leading, -1)
+
+
+def _fits(spec: TensorSpec, config: BodyConfig) -> bool:
+    """Whether convolutions apply; small arrays of floats are flattened instead, small images are refused."""
+    if len(spec.shape) not in (2, 3) or not config.convolutions:
+        return False
+    sizes = list(spec.shape[1:])
+    for _, kernel, stride in config.convolutions:
+        sizes = [(size - kernel) // stride + 1 if size >= kernel else 0 for size in sizes]
+    if min(sizes) < 1 and spec.dtype == torch.uint8:
+        raise UserError(
+            f"Images of shape {spec.shape} are too small for the convolutions {config.convolutions}: "
+            "give smaller kernels and strides (net.actor.convolutions, net.critic.convolutions), or none."
+        )
+    return min(sizes) >= 1
+
+
+class Body(nn.Module):
+    """Each part through its encoder, joined, then `config.hidden` layers, each followed by the activation."""
+
+    def __init__(self, specs: tuple[TensorSpec, ...], config: BodyConfig) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(Encoder(spec, config) for spec in specs)
+        widths = [sum(int(encoder.features) for encoder in self.encoders), *config.hidden]  # type: ignore[arg-type]
+        layers = []
+        for width_in, width_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(width_in, width_out), ACTIVATIONS[config.activation]()]
+        self.layers = nn.Sequential(*layers)
+        self.features = widths[-1]
+
+    def forward(self, observation: Tree) -> Tensor:
+        parts = [encoder(part) for encoder, part in zip(self.encoders, leaves(observation), strict=True)]
+        return self.layers(parts[0] if len(parts) == 1 else torch.cat(parts, -1))
+
+
+def make_body(specs: tuple[TensorSpec, ...], config: BodyConfig) -> BodyModule:
+    """The body a config asks for.
+
+    Raises:
+        UserError: an image is too small for the convolutions, or a custom body cannot be loaded.
+    """
+    if config.custom:
+        return load_custom(config.custom)(specs, config)
+    return Body(specs, config)

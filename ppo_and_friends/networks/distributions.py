@@ -1,0 +1,239 @@
+"""Action distributions as functions over a tensor of parameters.
+
+Each distribution turns features `[..., F]` into parameters `[..., P]` once; everything else (sampling,
+log-probability, entropy, divergence) is a function of those parameters. They are stored in the rollout,
+so that the divergence from the rollout's policy has a closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ppo_and_friends.config import NetConfig
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.types import ActionSpace
+
+ILLEGAL = -1e9  # logit of an action that cannot be taken; finite, so that 0 * log 0 is 0 and not NaN
+LOG_STD_BOUNDS = (-7.0, 3.0)
+SOFT_BOUND = 1.1  # a mean may leave the action bounds by a tenth before bounds_loss sees it
+
+
+class Distribution(nn.Module):
+    """What the collector and the loss ask of a distribution. A custom one fulfils the same."""
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Parameters `[..., P]` from features `[..., F]` and legal actions `[..., K]` bool (K may be 0)."""
+        raise NotImplementedError
+
+    def start(self, rows: int) -> Tensor:
+        """Exploration noise that outlives a step, `[rows, ...]`; empty for most."""
+        return self.anchor.new_zeros(rows, 0)
+
+    def refresh(self, noise: Tensor, step: int, generator: Generator) -> None:
+        """Draw `noise` anew in place where its time is up; `step` counts the collector's steps."""
+
+    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, generator: Generator) -> Tensor:
+        """Actions `[N, columns]`."""
+        raise NotImplementedError
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        """The most likely actions `[..., columns]`."""
+        raise NotImplementedError
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        """`[...]`, summed over columns."""
+        raise NotImplementedError
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """`[...]`, summed over columns."""
+        raise NotImplementedError
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """KL(old || new), `[...]`."""
+        raise NotImplementedError
+
+    def to_environment(self, actions: Tensor) -> Tensor:
+        """Actions in the environment's own units and bounds."""
+        return actions
+
+    def bounds_loss(self, parameters: Tensor) -> Tensor:
+        """Squared distance by which means leave the bounds, `[...]`; 0 where there are none."""
+        return parameters.new_zeros(parameters.shape[:-1])
+
+    anchor: Tensor  # any buffer: it says device and dtype
+
+
+class Categoricals(Distribution):
+    """One categorical a column: Discrete, MultiDiscrete and MultiBinary are all this.
+
+    Parameters are log-probabilities `[..., columns * K]`, padded to the widest column K.
+    """
+
+    def __init__(self, features: int, space: ActionSpace) -> None:
+        super().__init__()
+        self.columns, self.widest = len(space.sizes), max(space.sizes)
+        self.head = nn.Linear(features, self.columns * self.widest)
+        index = torch.arange(self.widest).expand(self.columns, self.widest)
+        exists = index < torch.tensor(space.sizes).unsqueeze(1)
+        self.register_buffer("exists", exists, persistent=False)
+        self.register_buffer("slots", exists.flatten().nonzero().squeeze(1), persistent=False)
+        self.register_buffer("anchor", torch.zeros(0), persistent=False)
+        self.padded = not bool(exists.all())
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        logits = self.head(features)
+        if mask.shape[-1]:
+            legal = logits.new_zeros(logits.shape, dtype=torch.bool)
+            legal[..., self.slots] = mask
+            logits = logits.masked_fill(~legal, ILLEGAL)
+        logits = logits.unflatten(-1, (self.columns, self.widest))
+        if self.padded:
+            logits = logits.masked_fill(~self.exists, ILLEGAL)
+        return torch.log_softmax(logits, -1).flatten(-2)
+
+    def _split(self, parameters: Tensor) -> Tensor:
+        return parameters.unflatten(-1, (self.columns, self.widest))
+
+    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, generator: Generator) -> Tensor:
+        # The minimum of exponentials with rates p is at k with probability p_k.
+        waits = torch.empty_like(parameters).exponential_(generator=generator).clamp_min_(1e-30)
+        return self._split(parameters - waits.log_()).argmax(-1)
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return self._split(parameters).argmax(-1)
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        return self._split(parameters).gather(-1, actions.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        return -(parameters.exp() * parameters).sum(-1)
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        return (old.exp() * (old - new)).sum(-1)
+
+
+class Gaussian(Distribution):
+    """A diagonal Gaussian over raw actions, in units where the environment's bounds are -1 and 1.
+
+    Parameters are means and log-stds, `[..., 2 * columns]`. Raw actions are stored; `to_environment` clips them
+    (or, with `squash`, passes them through tanh) and stretches them to the bounds. Columns without finite bounds
+    are passed on as they are. With `squash` the log-probability carries the change of variables; the entropy is
+    that of the raw Gaussian, and the divergence is exact, being the same before and after an invertible map.
+    """
+
+    def __init__(self, features: int, space: ActionSpace, config: NetConfig) -> None:
+        super().__init__()
+        columns = space.columns
+        self.columns, self.squash = columns, config.squash
+        low, high = torch.tensor(space.low), torch.tensor(space.high)
+        bounded = low.isfinite() & high.isfinite()
+        self.register_buffer("anchor", torch.zeros(0), persistent=False)
+        self.register_buffer("bounded", bounded, persistent=False)
+        self.register_buffer("low", torch.where(bounded, low, -torch.ones(columns)), persistent=False)
+        self.register_buffer("high", torch.where(bounded, high, torch.ones(columns)), persistent=False)
+        self.all_bounded = bool(bounded.all())
+        self.head = nn.Linear(features, columns)
+        self._make_std(features, config)
+
+    def _make_std(self, features: int, config: NetConfig) -> None:
+        self.state_dependent = config.state_dependent_std
+        if self.state_dependent:
+            self.log_std_head = nn.Linear(features, self.columns)
+            self.log_std_offset = config.log_std_init
+        else:
+            self.log_std = nn.Parameter(torch.full((self.columns,), config.log_std_init))
+
+    def _log_std(self, features: Tensor, mean: Tensor) -> Tensor:
+        if self.state_dependent:
+            return soft_clamp(self.log_std_head(features) + self.log_std_offset)
+        return soft_clamp(self.log_std).expand_as(mean)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        mean = self.head(features)
+        return torch.cat((mean, self._log_std(features, mean)), -1)
+
+    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, generator: Generator) -> Tensor:
+        mean, log_std = parameters.chunk(2, -1)
+        return torch.addcmul(mean, log_std.exp(), torch.empty_like(mean).normal_(generator=generator))
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return parameters[..., : self.columns]
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        mean, log_std = parameters.chunk(2, -1)
+        standard = (actions - mean) * torch.exp(-log_std)
+        density = (standard.square() * -0.5 - log_std).sum(-1) - 0.5 * math.log(2 * math.pi) * self.columns
+        if self.squash:  # log(1 - tanh(u)^2), written so that it does not underflow
+            density = density - 2 * (math.log(2) - actions - functional.softplus(-2 * actions)).sum(-1)
+        return density
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        return parameters[..., self.columns :].sum(-1) + 0.5 * (1 + math.log(2 * math.pi)) * self.columns
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        (old_mean, old_log_std), (mean, log_std) = old.chunk(2, -1), new.chunk(2, -1)
+        squares = torch.exp(2 * (old_log_std - log_std)) + ((old_mean - mean) * torch.exp(-log_std)).square()
+        return (log_std - old_log_std + 0.5 * (squares - 1)).sum(-1)
+
+    def to_environment(self, actions: Tensor) -> Tensor:
+        unit = actions.tanh() if self.squash else actions.clamp(-1, 1)
+        stretched = torch.addcmul(self.low, unit + 1, (self.high - self.low) * 0.5)
+        # Rounding must not leave the bounds: environments may assert them.
+        stretched = torch.minimum(torch.maximum(stretched, self.low), self.high)
+        return stretched if self.all_bounded else torch.where(self.bounded, stretched, actions)
+
+    def bounds_loss(self, parameters: Tensor) -> Tensor:
+        outside = (parameters[..., : self.columns].abs() - SOFT_BOUND).clamp_min(0)
+        return (outside.square() * self.bounded).sum(-1)
+
+
+class StateDependentExploration(Gaussian):
+    """gSDE (arXiv:2005.05719): noise is a linear function of the features, held for several steps.
+
+    The log-std is `[F, columns]`; the variance of an action is features^2 @ std^2. Features pass no gradient
+    into the variance, as in the paper's reference implementation. `start` holds `[rows, F, columns]` standard noise.
+    """
+
+    def _make_std(self, features: int, config: NetConfig) -> None:
+        self.features, self.every = features, config.sde_sample_every
+        self.log_std = nn.Parameter(torch.full((features, self.columns), config.log_std_init))
+
+    def _log_std(self, features: Tensor, mean: Tensor) -> Tensor:
+        variance = features.detach().square() @ torch.exp(2 * soft_clamp(self.log_std))
+        return 0.5 * torch.log(variance + 1e-6)
+
+    def start(self, rows: int) -> Tensor:
+        return self.log_std.new_zeros(rows, self.features, self.columns)
+
+    def refresh(self, noise: Tensor, step: int, generator: Generator) -> None:
+        if step % self.every == 0:
+            noise.normal_(generator=generator)
+
+    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, generator: Generator) -> Tensor:
+        matrix = noise * torch.exp(soft_clamp(self.log_std))
+        return parameters[..., : self.columns] + torch.bmm(features.unsqueeze(1), matrix).squeeze(1)
+
+
+def soft_clamp(log_std: Tensor) -> Tensor:
+    """Log-std within LOG_STD_BOUNDS: the identity well inside, and never without a gradient (a hard clamp is stuck)."""
+    low, high = LOG_STD_BOUNDS
+    log_std = high - functional.softplus(high - log_std, beta=10)
+    return low + functional.softplus(log_std - low, beta=10)
+
+
+def make_distribution(features: int, space: ActionSpace, config: NetConfig, custom: Any = None) -> Distribution:
+    """The distribution for an action space; `custom` is called with (features, space, config) when given."""
+    if custom is not None:
+        return custom(features, space, config)
+    if space.kind == "box":
+        return (StateDependentExploration if config.distribution == "gsde" else Gaussian)(features, space, config)
+    if config.distribution == "gsde":
+        raise UserError(
+            f"net.distribution is gsde, but actions are {space.kind}: state-dependent exploration needs a Box; use auto."
+        )
+    return Categoricals(features, space)

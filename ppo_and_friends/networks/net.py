@@ -1,0 +1,136 @@
+"""Actor and critic in one module: normalisers, bodies, cores and heads."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ppo_and_friends.config import NetConfig, PPOConfig
+from ppo_and_friends.custom import load_custom
+from ppo_and_friends.networks.bodies import make_body
+from ppo_and_friends.networks.cores import IdentityCore
+from ppo_and_friends.networks.distributions import make_distribution
+from ppo_and_friends.stats import FixedMoments, Moments
+from ppo_and_friends.types import GroupSpec, Obs, TensorSpec, Tree, leaves
+
+
+class Normalizer(nn.Module):
+    """Running moments for each part of an observation; images pass as they are (bodies scale them)."""
+
+    def __init__(self, specs: tuple[TensorSpec, ...], enabled: bool, clip: float) -> None:
+        super().__init__()
+        self.clip = clip
+        self.parts = nn.ModuleList(
+            Moments(spec.shape) if enabled and spec.dtype != torch.uint8 else nn.Identity() for spec in specs
+        )
+
+    def forward(self, observation: Tree) -> Tree:
+        normalized = tuple(
+            part.normalize(tensor).clamp(-self.clip, self.clip) if isinstance(part, Moments) else tensor
+            for part, tensor in zip(self.parts, leaves(observation), strict=True)
+        )
+        return normalized if isinstance(observation, tuple) else normalized[0]
+
+    def measure(self, observation: Tree, weight: Tensor) -> None:
+        """Measure what was seen, `[T, N, ...]`, with weights `[T, N]`."""
+        for part, tensor in zip(self.parts, leaves(observation), strict=True):
+            if isinstance(part, Moments):
+                part.measure(tensor, weight)
+
+    def moments(self) -> list[Moments]:
+        return [part for part in self.parts if isinstance(part, Moments)]
+
+
+class Action(NamedTuple):
+    """What an actor decided for each row."""
+
+    actions: Tensor  # [N, columns], raw: what the distribution sampled
+    environment_actions: Tensor  # [N, columns], in the environment's units and bounds
+    log_probs: Tensor  # [N]
+    parameters: Tensor  # [N, P], of the distribution
+    state: Tensor  # [N, S], the core's, after this step
+
+
+class Net(nn.Module):
+    """One policy and its critic. Observations given to it are raw unless a name says `normalized`.
+
+    Raises:
+        UserError: settings that the spaces do not allow.
+    """
+
+    def __init__(self, spec: GroupSpec, config: NetConfig, ppo: PPOConfig) -> None:
+        super().__init__()
+        self.shared = config.shared and spec.symmetric
+        self.actor_norm = Normalizer(spec.actor, ppo.normalize_observations, ppo.observation_clip)
+        self.critic_norm = (
+            self.actor_norm
+            if spec.symmetric
+            else Normalizer(spec.critic, ppo.normalize_observations, ppo.observation_clip)
+        )
+        self.value_norm = Moments() if ppo.normalize_values else FixedMoments()
+        self.actor_body = make_body(spec.actor, config.actor)
+        self.critic_body = self.actor_body if self.shared else make_body(spec.critic, config.critic)
+        self.actor_core = IdentityCore(self.actor_body.features)
+        self.critic_core = IdentityCore(self.critic_body.features)
+        custom = load_custom(config.custom_distribution) if config.custom_distribution else None
+        self.distribution = make_distribution(self.actor_core.features, spec.action, config, custom)
+        self.value_head = nn.Linear(self.critic_core.features, 1)
+        if config.initialization == "orthogonal":
+            initialize_orthogonal(self, (self.distribution, 0.01), (self.value_head, 1.0))
+
+    # ---- acting: one step of N rows
+
+    def act(
+        self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, generator: Generator, deterministic: bool = False
+    ) -> Action:
+        """Decide for `[N]` rows; the core forgets where `first`."""
+        state = state * ~first.unsqueeze(-1) if state.shape[-1] else state
+        features, state = self.actor_core.step(self.actor_body(self.actor_norm(obs.actor)), state)
+        parameters = self.distribution(features, obs.mask)
+        if deterministic:
+            actions = self.distribution.mode(parameters)
+        else:
+            actions = self.distribution.sample(parameters, features, noise, generator)
+        log_probs = self.distribution.log_prob(parameters, actions)
+        return Action(actions, self.distribution.to_environment(actions), log_probs, parameters, state)
+
+    # ---- learning: chunks of L steps of B rows, observations already normalised
+
+    def values(self, normalized: Tree, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Values `[L, B]` in normalised units, and the critic's state after each step `[L, B, S]`."""
+        features, states = self.critic_core.unroll(self.critic_body(normalized), state, first)
+        return self.value_head(features).squeeze(-1), states
+
+    def policy(self, normalized: Tree, mask: Tensor, state: Tensor, first: Tensor) -> Tensor:
+        """Distribution parameters `[L, B, P]`."""
+        features, _ = self.actor_core.unroll(self.actor_body(normalized), state, first)
+        return self.distribution(features, mask)
+
+    def policy_and_values(
+        self, actor: Tree, critic: Tree, mask: Tensor, actor_state: Tensor, critic_state: Tensor, first: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Parameters `[L, B, P]` and values `[L, B]`; a shared body runs once."""
+        if not self.shared:
+            values, _ = self.values(critic, critic_state, first)
+            return self.policy(actor, mask, actor_state, first), values
+        body = self.actor_body(actor)
+        features, _ = self.actor_core.unroll(body, actor_state, first)
+        critic_features, _ = self.critic_core.unroll(body, critic_state, first)
+        return self.distribution(features, mask), self.value_head(critic_features).squeeze(-1)
+
+    def observation_moments(self) -> list[Moments]:
+        shared = self.critic_norm is self.actor_norm
+        return self.actor_norm.moments() + ([] if shared else self.critic_norm.moments())
+
+
+def initialize_orthogonal(net: nn.Module, *heads: tuple[nn.Module, float]) -> None:
+    """Orthogonal weights with gain sqrt(2), zero biases, and each head with a gain of its own (arXiv:2006.05990)."""
+    gains = {id(module): gain for head, gain in heads for module in head.modules()}
+    for module in net.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            nn.init.orthogonal_(module.weight, gains.get(id(module), math.sqrt(2)))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

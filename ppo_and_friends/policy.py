@@ -1,0 +1,55 @@
+"""How a trained (or random) policy acts outside training: nothing is learned and no statistic moves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from ppo_and_friends.networks.net import Net
+from ppo_and_friends.types import ActionSpace, Obs
+
+
+class NetPolicy:
+    """Acts with a `Net`; its state is the core's beside the exploration noise."""
+
+    def __init__(self, net: Net, generator: Generator, deterministic: bool = True) -> None:
+        self.net, self.generator, self.deterministic = net, generator, deterministic
+        self.steps = 0
+
+    def start(self, rows: int) -> tuple[Tensor, Tensor]:
+        """The state before the first step of `rows` rows."""
+        self.steps = 0
+        core = self.net.actor_core.start(rows).to(self.generator.device)
+        return core, self.net.distribution.start(rows)
+
+    @torch.no_grad()
+    def act(self, obs: Obs, state: tuple[Tensor, Tensor], first: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Actions in the environment's units `[N, columns]`, and the state after."""
+        core, noise = state
+        if not self.deterministic:
+            self.net.distribution.refresh(noise, self.steps, self.generator)
+        self.steps += 1
+        action = self.net.act(obs, core, first, noise, self.generator, self.deterministic)
+        return action.environment_actions, (action.state, noise)
+
+
+class RandomPolicy:
+    """Uniform over legal actions; standard normal where a box has no bounds."""
+
+    def __init__(self, space: ActionSpace, generator: Generator) -> None:
+        self.space, self.generator = space, generator
+
+    def start(self, rows: int) -> None:
+        return None
+
+    def act(self, obs: Obs, state: None, first: Tensor) -> tuple[Tensor, None]:
+        space, rows = self.space, len(first)
+        if space.kind == "box":
+            low, high = torch.tensor(space.low), torch.tensor(space.high)
+            uniform = low + (high - low) * torch.rand(rows, space.columns, generator=self.generator)
+            normal = torch.randn(rows, space.columns, generator=self.generator)
+            return torch.where(low.isfinite() & high.isfinite(), uniform, normal), None
+        weights = torch.rand(rows, sum(space.sizes), generator=self.generator)
+        if obs.mask.shape[-1]:
+            weights = weights.masked_fill(~obs.mask, -1)
+        return torch.stack([part.argmax(-1) for part in weights.split(list(space.sizes), -1)], -1), None

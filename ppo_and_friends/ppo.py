@@ -1,0 +1,160 @@
+"""Proximal Policy Optimization: wires the parts and runs the iterations. Nothing numerical happens here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ppo_and_friends.collect import Collector
+from ppo_and_friends.comm import Comm, SoloComm
+from ppo_and_friends.config import Experiment, RunConfig, check_experiment, steps_per_row
+from ppo_and_friends.devices import check_device, choose_device, on_device
+from ppo_and_friends.group import EXTRA, SUMS, Group
+from ppo_and_friends.launch import threads
+from ppo_and_friends.schedules import Progress
+from ppo_and_friends.stats import RecentEpisodes, reduce_moments
+from ppo_and_friends.targets import explained_variance
+
+SEED_SAMPLES = 1024  # of all ranks, in the short rollout that only seeds the moments
+
+Callback = Callable[["PPO", dict[str, float]], bool | None]
+
+
+class PPO:
+    """A policy, its environments and everything that trains it.
+
+    Args:
+        experiment: what a launcher returns.
+        run: what this call wants; without it, nothing is written to disk.
+        comm: the other ranks.
+    Raises:
+        UserError: a setting that cannot work, before anything is trained or written.
+    """
+
+    def __init__(self, experiment: Experiment, run: RunConfig | None = None, comm: Comm | None = None) -> None:
+        self.experiment, self.run, self.comm = experiment, run, comm or SoloComm()
+        options = run or RunConfig()
+        check_experiment(experiment, experiment.envs_per_proc * self.comm.size)
+        check_device(options.device, options.allow_mpi_gpu, self.comm.size)
+        self.seed = self._draw_seed(options.random_seed)
+        self.threads = threads(self.comm)
+        torch.use_deterministic_algorithms(options.force_deterministic)
+        self.env = experiment.env.make(experiment.envs_per_proc, threads=self.threads)
+        self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
+        torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
+        rank_seed = int(np.random.SeedSequence((self.seed, self.comm.rank)).generate_state(1)[0])
+        self.generator = torch.Generator(self.device).manual_seed(rank_seed)
+        self.steps = steps_per_row(experiment, experiment.envs_per_proc * self.comm.size)
+        self.groups = [
+            Group(spec, experiment, self.comm, self.steps, self.generator)
+            for spec in self.env.spec.groups
+            if spec.learns
+        ]
+        rows = [group.rows for group in self.groups]
+        self.collector = Collector(
+            on_device(self.env, self.device), rows, self.steps, experiment.ppo.soft_resets, rank_seed
+        )
+        self.iteration, self.timesteps = 0, 0
+        self.recent = RecentEpisodes()
+
+    def _draw_seed(self, seed: int) -> int:
+        """The same number on every rank."""
+        if seed < 0:
+            drawn = np.random.SeedSequence().generate_state(1)[0] if self.comm.rank == 0 else 0
+            seed = int.from_bytes(self.comm.broadcast_bytes(int(drawn).to_bytes(8, "little")), "little")
+        return seed
+
+    @property
+    def progress(self) -> Progress:
+        mean, _ = self.recent.means()
+        return Progress(self.timesteps, self.experiment.num_timesteps, mean if mean == mean else -float("inf"))
+
+    # ---- one iteration
+
+    def iterate(self) -> dict[str, float]:
+        """Collect one rollout, learn from it, and say what happened: the same numbers on every rank."""
+        if self.iteration == 0:
+            self._seed_moments()
+        started = time.perf_counter()
+        progress = self.progress
+        prepared, sums = self._collect(progress)
+        collected = time.perf_counter()
+        metrics: dict[str, float] = {}
+        for group, (rollout, targets, _), own in zip(self.groups, prepared, sums.split(EXTRA), strict=True):
+            for moments in group.early_moments():
+                moments.absorb()
+            metrics |= group.learn(rollout, targets, own, self.seed, self.iteration, progress)
+            metrics["explained_variance"] = explained_variance(own[:SUMS])
+            for addon in group.addons:
+                addon.end_iteration(self)  # type: ignore[operator]
+        self.iteration += 1
+        mean_return, mean_length = self.recent.means()
+        return {
+            "iteration": self.iteration,
+            "timesteps": self.timesteps,
+            "episodes": self.recent.total,
+            "mean_return": mean_return,
+            "mean_length": mean_length,
+            **metrics,
+            "seconds_collecting": collected - started,
+            "seconds_learning": time.perf_counter() - collected,
+        }
+
+    def _collect(self, progress: Progress, steps: int = 0) -> tuple[list[Any], torch.Tensor]:
+        """Rollouts with their targets, and the sums of all ranks: the one reduction of a rollout."""
+        rollouts = self.collector.collect(steps)
+        prepared = [group.prepare(rollout, progress) for group, rollout in zip(self.groups, rollouts, strict=True)]
+        moments = [item for group in self.groups for item in (*group.early_moments(), *group.late_moments())]
+        sums = reduce_moments(self.comm, moments, torch.cat([own for *_, own in prepared]))
+        for own in sums.split(EXTRA):
+            self.recent.add(*own[SUMS:].tolist())
+        self.timesteps += (steps or self.steps) * self.experiment.envs_per_proc * self.comm.size
+        return prepared, sums
+
+    def _seed_moments(self) -> None:
+        """A short rollout that is not learned from, so that the first real one is normalised by something."""
+        moments = [item for group in self.groups for item in (*group.early_moments(), *group.late_moments())]
+        if any(item.live for item in moments):
+            rows = self.experiment.envs_per_proc * self.comm.size
+            self._collect(self.progress, max(1, min(self.steps, SEED_SAMPLES // rows)))
+            for item in moments:
+                item.absorb()
+
+    # ---- state
+
+    def shared_state(self) -> dict[str, Any]:
+        """What is the same on every rank: tensors and plain values."""
+        return {
+            "groups": [group.shared_state() for group in self.groups],
+            "iteration": self.iteration,
+            "timesteps": self.timesteps,
+            "seed": self.seed,
+            "recent": self.recent.state(),
+        }
+
+    def own_state(self) -> dict[str, Any]:
+        """What only this rank knows."""
+        return {
+            "generator": self.generator.get_state(),
+            "collector": self.collector.state(),
+            "groups": [group.own_state() for group in self.groups],
+        }
+
+    def load_shared_state(self, state: dict[str, Any]) -> None:
+        for group, saved in zip(self.groups, state["groups"], strict=True):
+            group.load_shared_state(saved)
+        self.iteration, self.timesteps, self.seed = state["iteration"], state["timesteps"], state["seed"]
+        self.recent.load_state(state["recent"])
+
+    def load_own_state(self, state: dict[str, Any]) -> bool:
+        """Go on exactly; False where the environment cannot give its state: rows start anew."""
+        self.generator.set_state(state["generator"])
+        exact = self.collector.load_state(state["collector"])
+        if exact:
+            for group, saved in zip(self.groups, state["groups"], strict=True):
+                group.load_own_state(saved)
+        return exact

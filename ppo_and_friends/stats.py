@@ -1,0 +1,146 @@
+"""Running moments that are the same on every rank, and statistics of whole episodes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ppo_and_friends.comm import Comm
+
+
+class Moments(nn.Module):
+    """Running mean and variance of `[..., *shape]` samples: count, mean and M2 in float64 (Chan et al. 1983).
+
+    A rank measures its samples as sums shifted by the present mean, which all ranks share; the sums of all
+    ranks are therefore one addition, without loss of precision. Nothing moves until `absorb`:
+
+        measure(x, weight)  ->  .delta  ->  comm.sum_(delta)  ->  absorb()
+    """
+
+    live = True  # whether measuring it does anything
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("m2", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("delta", torch.zeros(1 + 2 * self.mean.numel(), dtype=torch.float64), persistent=False)
+        # What normalisation reads: float32, so that acting and training round alike.
+        self.register_buffer("shift", torch.zeros(shape), persistent=False)
+        self.register_buffer("inverse_std", torch.ones(shape), persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, _: module.refresh())
+
+    def measure(self, samples: Tensor, weight: Tensor) -> None:
+        """Set `delta` from samples `[..., *shape]` with weights `[...]`."""
+        flat = samples.reshape(weight.numel(), *self.shape).double() - self.mean
+        weight = weight.reshape(-1).double()
+        weighted = flat * weight.reshape(-1, *[1] * len(self.shape))
+        self.delta[0] = weight.sum()
+        self.delta[1:] = torch.cat((weighted.sum(0).flatten(), (weighted * flat).sum(0).flatten()))
+
+    def absorb(self) -> None:
+        """Merge `delta`, already summed over ranks, and clear it."""
+        count, (first, second) = self.delta[0], self.delta[1:].unflatten(0, (2, *(self.shape or (1,))))
+        first, second = first.reshape(self.shape), second.reshape(self.shape)
+        safe = count.clamp_min(1)
+        mean_shift, spread = first / safe, (second - first.square() / safe).clamp_min(0)
+        total = (self.count + count).clamp_min(1)
+        self.m2 += spread + mean_shift.square() * (self.count * count / total)
+        self.mean += mean_shift * (count / total)
+        self.count += count
+        self.delta.zero_()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Recompute what normalisation reads."""
+        variance = self.m2 / self.count.clamp_min(1)
+        known = (self.count > 0) & (variance > 0)
+        self.shift.copy_(self.mean)
+        self.inverse_std.copy_(torch.where(known, (variance + 1e-8).rsqrt(), torch.ones_like(variance)))
+
+    def normalize(self, samples: Tensor) -> Tensor:
+        return (samples - self.shift) * self.inverse_std
+
+    def denormalize(self, samples: Tensor) -> Tensor:
+        return samples / self.inverse_std + self.shift
+
+
+class FixedMoments(Moments):
+    """Never moves: normalisation that is switched off."""
+
+    live = False
+
+    def measure(self, samples: Tensor, weight: Tensor) -> None:
+        pass
+
+
+def reduce_moments(comm: Comm, moments: Iterable[Moments], extra: Tensor) -> Tensor:
+    """Sum the deltas of all `moments`, and `extra` `[K]` float64, over ranks: the one reduction of a rollout."""
+    moments = list(moments)
+    buffer = torch.cat([extra, *(item.delta.to(extra.device) for item in moments)])
+    comm.sum_(buffer)
+    parts = buffer.split([extra.numel(), *(item.delta.numel() for item in moments)])
+    for item, part in zip(moments, parts[1:], strict=True):
+        item.delta.copy_(part)
+    return parts[0]
+
+
+class EpisodeTracker:
+    """Returns and lengths of whole episodes, unshaped and unscaled, across rollouts. One for each group of rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.returns = torch.zeros(rows, dtype=torch.float64)  # of the episode under way
+        self.lengths = torch.zeros(rows, dtype=torch.float64)
+
+    def update(self, rewards: Tensor, ended: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in one rollout (all `[T, N]`) and give the returns and lengths of the episodes that ended in it."""
+        rewards = torch.where(active, rewards.double(), 0).cpu()
+        totals = torch.cat((self.returns.unsqueeze(0), rewards)).cumsum(0)[1:]
+        steps = torch.cat((self.lengths.unsqueeze(0), active.double().cpu())).cumsum(0)[1:]
+        at = ended.cpu().t().nonzero()  # sorted by row, then by time
+        row, time = at[:, 0], at[:, 1]
+        total, step = totals[time, row], steps[time, row]
+        same_row = torch.zeros(len(row), dtype=torch.bool)
+        same_row[1:] = row[1:] == row[:-1]
+        returns = total - torch.where(same_row, total.roll(1), 0)
+        lengths = step - torch.where(same_row, step.roll(1), 0)
+        order = torch.arange(1, len(totals) + 1).unsqueeze(1)
+        last = (ended.cpu() * order).amax(0)  # 1 + the time of each row's last end, 0 where it has none
+        rows = torch.arange(len(last))
+        self.returns = totals[-1] - torch.where(last > 0, totals[last - 1, rows], 0)
+        self.lengths = steps[-1] - torch.where(last > 0, steps[last - 1, rows], 0)
+        return returns, lengths
+
+
+class RecentEpisodes:
+    """Mean return and length over about the last `window` episodes of all ranks, from reduced sums."""
+
+    def __init__(self, window: int = 100) -> None:
+        self.window = window
+        self.sums: deque[tuple[float, float, float]] = deque()  # episodes, sum of returns, sum of lengths
+        self.total = 0  # episodes ever
+
+    def add(self, episodes: float, returns: float, lengths: float) -> None:
+        if episodes:
+            self.sums.append((episodes, returns, lengths))
+            self.total += round(episodes)
+        while self.sums and sum(item[0] for item in self.sums) - self.sums[0][0] >= self.window:
+            self.sums.popleft()
+
+    def means(self) -> tuple[float, float]:
+        """(mean return, mean length); NaN before the first episode ended."""
+        episodes = sum(item[0] for item in self.sums)
+        if not episodes:
+            return float("nan"), float("nan")
+        return sum(item[1] for item in self.sums) / episodes, sum(item[2] for item in self.sums) / episodes
+
+    def state(self) -> dict:
+        return {"sums": [list(item) for item in self.sums], "total": self.total}
+
+    def load_state(self, state: dict) -> None:
+        self.sums = deque((item[0], item[1], item[2]) for item in state["sums"])
+        self.total = state["total"]
