@@ -5,6 +5,7 @@ No torch here: worker processes run this file too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,7 @@ class Rows:
         self._obs = [self.buffers[f"obs{index}"] for index in parts]
         self._final = [self.buffers[f"final{index}"] for index in parts]
         self._write = interface.layout.writer(self._obs)
+        self._floats = [array.reshape(-1) for array in (*self._obs, self.buffers["reward"]) if array.dtype != np.uint8]
         self._cut: list[int] = []
         self._legal = [_mask_reader(env) for env in envs] if interface.mask else []
         sizes = interface.actions.sizes
@@ -193,9 +195,15 @@ class Rows:
             raise self.failure(int(np.argmin(possible)), f"{MASK} leaves no legal action")
 
     def _check(self) -> None:
+        """Raise for a number that is not finite. A sum of squares is the cheapest witness; it may only overflow."""
+        for flat in self._floats:
+            if not math.isfinite(flat.dot(flat)):
+                self._accuse()
+
+    def _accuse(self) -> None:
         """Raise for the first number that is not finite, naming its row and key."""
         for index, array in enumerate(self._obs):
-            if array.dtype != np.uint8 and not np.isfinite(array).all():
+            if not np.isfinite(array).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
                 key = self.interface.layout.parts[index].spec().key_of(where[1])
                 raise self.failure(where[0], f"{key} is not finite ({array[where]} at {list(where[1:])})")

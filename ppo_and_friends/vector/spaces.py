@@ -215,8 +215,7 @@ class Actions:
     def decode(self, actions: np.ndarray) -> list[Any]:
         """Each row's action as its environment takes it, from `[rows, columns]`. Nothing is shared with `actions`."""
         if self.kind == "discrete":
-            start = self._start
-            return [row[0] + start for row in actions.tolist()]
+            return list(actions[:, 0] + self._start)  # NumPy integers, as the space's own sample gives
         shaped = actions.reshape(len(actions), *self.space.shape)  # type: ignore[misc]
         if self.kind != "box":
             native = (shaped + self._start).astype(self.space.dtype)
