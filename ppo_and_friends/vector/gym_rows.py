@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ppo_and_friends.errors import EnvironmentFailure
+from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.vector.spaces import Actions, Layout
 
 CONTINUES = "episode_continues"
@@ -216,6 +216,30 @@ class Rows:
         step = self.clock - self.started[row]
         where = f"{self.interface.name}, row {self.first + row}, step {step} of its episode"
         return EnvironmentFailure(f"{where}: {what}.")
+
+    def state(self) -> dict[str, Any] | None:
+        """Everything the next steps depend on; None where one environment holds something that cannot be saved."""
+        from ppo_and_friends.vector import gym_state
+
+        try:
+            envs = [gym_state.save(env) for env in self.envs]
+        except gym_state.CannotSave:
+            return None
+        return {"clock": self.clock, "started": list(self.started), "envs": envs}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, with as many rows.
+
+        Raises:
+            UserError: the state is of other rows or of another environment.
+        """
+        from ppo_and_friends.vector import gym_state
+
+        if len(state["envs"]) != len(self.envs):
+            raise UserError(f"The saved state has {len(state['envs'])} rows of {self.interface.name}, not {len(self.envs)}.")
+        self.clock, self.started = state["clock"], list(state["started"])
+        for env, saved in zip(self.envs, state["envs"], strict=True):
+            gym_state.load(env, saved)
 
     def frame(self, row: int) -> np.ndarray:
         return np.asarray(self.envs[row].render())

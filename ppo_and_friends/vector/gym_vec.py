@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,13 @@ class GymEnv:
         if self.workers < 0:
             raise UserError(f"env.workers is {self.workers}; give 0 for this process, or the number of processes.")
 
-        def build() -> Any:
-            return make_environment(self.id, self.kwargs, self.max_episode_steps, self.factory, render)
-
+        build = partial(make_environment, self.id, self.kwargs, self.max_episode_steps, self.factory, render)
         first = build()
         interface = Interface.of(self.id, first)
         if self.workers == 0:
             return GymVec(Rows(interface, [first, *(build() for _ in range(rows - 1))]), rows, "gymnasium in process")
         first.close()
-        workers = Workers(interface, self, rows, render)
+        workers = Workers(interface, build, (self.factory,), rows, self.workers)
         return GymVec(workers, rows, f"gymnasium, {workers.processes} worker processes")
 
 
@@ -90,10 +89,10 @@ class GymVec:
         return (self._cut if cut else self._plain,)
 
     def state(self) -> dict[str, Any] | None:
-        return None
+        return self._backend.state()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        raise NotImplementedError
+        self._backend.load_state(state)
 
     def frame(self, row: int) -> np.ndarray:
         return self._backend.frame(row)
