@@ -1,0 +1,99 @@
+"""Making one Gymnasium environment, and saying what to do where that fails."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
+
+from ppo_and_friends.errors import UserError
+
+# What brings an environment family that registers its ids only where its package is there: (module, pip's name)
+NAMESPACES = {
+    "ALE": ("ale_py", "ppo_and_friends[atari]"),
+    "dm_control": ("dm_control", "ppo_and_friends[dm_control]"),
+}
+# pip's name for a module that environments import
+PACKAGES = {
+    "Box2D": "gymnasium[box2d]",
+    "pygame": "gymnasium[classic-control]",
+    "mujoco": "gymnasium[mujoco]",
+    "ale_py": "ppo_and_friends[atari]",
+    "gym": "ppo_and_friends[gym]",
+    "shimmy": "ppo_and_friends[gym]",
+    "dm_control": "ppo_and_friends[dm_control]",
+    "cv2": "opencv-python-headless",
+}
+
+
+def make_environment(
+    name: str,
+    kwargs: dict[str, Any],
+    max_episode_steps: int | None = None,
+    factory: Callable[..., gymnasium.Env[Any, Any]] | None = None,
+    render: bool = False,
+) -> gymnasium.Env[Any, Any]:
+    """One environment, from Gymnasium's registry or from `factory`.
+
+    Gymnasium's passive checker is left out: its first-steps checks are a subset of what `Rows` checks at every step.
+
+    Raises:
+        UserError: an unknown id, a missing package, or a constructor that refuses its settings or raises.
+    """
+    settings = {**kwargs, "render_mode": "rgb_array"} if render else kwargs
+    try:
+        if factory is None:
+            _import_family(name)
+            return gymnasium.make(name, max_episode_steps=max_episode_steps, disable_env_checker=True, **settings)
+        env = factory(**settings)
+        if max_episode_steps is None:
+            return env
+        return gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+    except UserError:
+        raise
+    except (UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
+        raise UserError(_unknown(name, error)) from error
+    except (ImportError, DependencyNotInstalled) as error:
+        raise UserError(_missing(name, error)) from error
+    except Exception as error:
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise UserError(
+            f"{name} cannot be made with {settings}: {type(error).__name__}: {reason}; correct env.kwargs."
+        ) from error
+
+
+def _import_family(name: str) -> None:
+    """Import what registers the ids of a family such as ALE/..., because not every package does so by itself."""
+    module, package = NAMESPACES.get(name.split("/")[0], (None, None))
+    if module is not None:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f'{name} needs the package {module}; install it with `pip install "{package}"`.') from error
+
+
+def _unknown(name: str, error: Exception) -> str:
+    known = list(gymnasium.registry)
+    bare = {key.rsplit("-v", 1)[0]: key for key in known}  # newest version last
+    near = difflib.get_close_matches(name, known, n=3)
+    near += [bare[key] for key in difflib.get_close_matches(name.rsplit("-v", 1)[0], list(bare), n=3)]
+    meant = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "see `gymnasium.registry` for all ids."
+    reason = str(error).split(".")[0].split("Did you mean")[0].strip()
+    return f"No environment {name!r} is registered ({reason}); {meant}"
+
+
+def _missing(name: str, error: BaseException) -> str:
+    if name.startswith("Gym") and "Environment-v0" in name:  # Gymnasium's own placeholders name no module
+        return f'{name} needs the packages shimmy and gym; install them with `pip install "{PACKAGES["gym"]}"`.'
+    cause = error if isinstance(error, ImportError) and error.name else error.__cause__
+    module = getattr(cause, "name", None)
+    if not module:
+        return f"{name} needs a package that is not installed: {error}"
+    module = module.split(".")[0]
+    if ":" in name and name.split(":")[0].split(".")[0] == module:
+        return f"{name} names the module {module}, which cannot be imported; correct it, or `pip install` its package."
+    return f'{name} needs the package {module}; install it with `pip install "{PACKAGES.get(module, module)}"`.'

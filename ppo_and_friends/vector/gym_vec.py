@@ -1,0 +1,107 @@
+"""Gymnasium environments in batch: in this process, or in worker processes where their Python is slow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree
+
+
+@dataclass(frozen=True)
+class GymEnv:
+    """Any Gymnasium environment.
+
+    id                 a registered id ("CartPole-v1", "my_module:Mine-v0"); with `factory`, a name for messages
+    kwargs             given to the environment's constructor
+    workers            0 steps all rows in this process; K > 0 deals them out to at most K processes, which pays
+                       where one step costs more than about 0.1 ms
+    max_episode_steps  a time limit in place of the registered one
+    factory            called with `kwargs` (and render_mode="rgb_array" where frames are wanted) in place of
+                       gymnasium.make: for environments that are wrapped, or not registered
+    """
+
+    id: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    workers: int = 0
+    max_episode_steps: int | None = None
+    factory: Callable[..., Any] | None = None
+
+    def make(self, rows: int, threads: int = 1, render: bool = False) -> GymVec:
+        """Build `rows` environments; `threads` means nothing here, because Python steps one at a time.
+
+        Raises:
+            UserError: an unknown id, a missing package, settings or spaces that cannot be used.
+            EnvironmentFailure: the first reset raises.
+        """
+        from ppo_and_friends.vector.gym_make import make_environment
+        from ppo_and_friends.vector.gym_rows import Interface, Rows
+        from ppo_and_friends.vector.gym_workers import Workers
+
+        if self.workers < 0:
+            raise UserError(f"env.workers is {self.workers}; give 0 for this process, or the number of processes.")
+
+        build = partial(make_environment, self.id, self.kwargs, self.max_episode_steps, self.factory, render)
+        first = build()
+        interface = Interface.of(self.id, first)
+        if self.workers == 0:
+            return GymVec(Rows(interface, [first, *(build() for _ in range(rows - 1))]), rows, "gymnasium in process")
+        first.close()
+        workers = Workers(interface, build, (self.factory,), rows, self.workers)
+        return GymVec(workers, rows, f"gymnasium, {workers.processes} worker processes")
+
+
+class GymVec:
+    """A `VecEnv` of one group over `Rows` or `Workers`.
+
+    Tensors share the memory of the arrays that those write, so a step allocates nothing here.
+    """
+
+    def __init__(self, backend: Any, rows: int, engine: str) -> None:
+        interface = backend.interface
+        parts = tuple(part.spec() for part in interface.layout.parts)
+        group = GroupSpec(rows, parts, parts, interface.actions.spec(), interface.mask)
+        self.spec = Spec((group,), interface.name, engine)
+        self._backend = backend
+        self._log: dict[str, Tensor] = {}
+        tensors = {key: torch.from_numpy(array) for key, array in backend.buffers.items()}
+        self._obs = _observation(tensors, "obs", len(parts), "mask")
+        facts = tensors["reward"], tensors["terminated"], tensors["truncated"], torch.ones(rows, dtype=torch.bool)
+        final = _observation(tensors, "final", len(parts), "final_mask")
+        self._plain = Step(self._obs, self._obs, *facts, self._log)
+        self._cut = Step(self._obs, final, *facts, self._log)
+
+    def reset(self, seed: int) -> tuple[Obs, ...]:
+        self._backend.reset(seed)
+        return (self._obs,)
+
+    def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
+        cut = self._backend.step(actions[0].numpy())
+        if len(self._log) != len(self._backend.log):
+            self._log.update({key: torch.from_numpy(column) for key, column in self._backend.log.items()})
+        return (self._cut if cut else self._plain,)
+
+    def state(self) -> dict[str, Any] | None:
+        return self._backend.state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._backend.load_state(state)
+
+    def frame(self, row: int) -> np.ndarray:
+        return self._backend.frame(row)
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def _observation(tensors: dict[str, Tensor], kind: str, parts: int, mask: str) -> Obs:
+    found = tuple(tensors[f"{kind}{index}"] for index in range(parts))
+    tree: Tree = found if parts > 1 else found[0]
+    return Obs(tree, tree, tensors[mask])
