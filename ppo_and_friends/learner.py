@@ -16,6 +16,7 @@ from ppo_and_friends.functional.losses import Losses, ppo_losses
 from ppo_and_friends.minibatch import Batch, deal, epoch
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.schedules import Progress
+from ppo_and_friends.signals import NoSignals
 
 # What travels behind the gradient: sums over samples, then counts over ranks.
 TAIL = ("weight", "kl", "reference_kl", "policy_loss", "value_loss", "entropy", "clip_fraction", "bad", "stop", "save")
@@ -58,7 +59,8 @@ class Learner:
         self.flat = FlatParameters([Part("net", net, config.max_grad_norm, self.lr), *own], len(TAIL))
         self.adam = FlatAdam(self.flat, config.adam_betas, config.adam_eps)
         comm.broadcast_(self.flat.values)
-        self.flags = torch.zeros(2, device=device)  # stop wanted, save wanted: set by whoever wants it on this rank
+        self.signal: Any = NoSignals()
+        self.save_wanted = False  # set by whoever decides on this rank
 
     def update(self, data: Batch, seed: int, iteration: int, progress: Progress) -> dict[str, float]:
         """Learn from one rollout `[L, C * N]`.
@@ -106,7 +108,7 @@ class Learner:
             per_sample = torch.stack((torch.ones_like(kl), kl, reference, *losses[1:])).flatten(1)
             torch.mv(per_sample, weights.flatten(), out=tail[:7])
             tail[7] = ~(loss.isfinite() & flat.gradient.sum().isfinite())
-            tail[8:] = self.flags
+            tail[8], tail[9] = bool(self.signal.wanted), self.save_wanted
             self.local_bad = tail[7].clone()
             self.comm.sum_(flat.reduced)
             norm = self.adam.step(tail[0])

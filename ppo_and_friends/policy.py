@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.net import Net
-from ppo_and_friends.types import ActionSpace, Obs
+from ppo_and_friends.types import ActionSpace, Obs, leaves, tree_map
+from ppo_and_friends.vector.base import VecEnv
 
 
 class NetPolicy:
@@ -53,3 +58,30 @@ class RandomPolicy:
         if obs.mask.shape[-1]:
             weights = weights.masked_fill(~obs.mask, -1)
         return torch.stack([part.argmax(-1) for part in weights.split(list(space.sizes), -1)], -1), None
+
+
+def predict(env: VecEnv, policy: NetPolicy, observation: Any) -> Any:
+    """See `PPO.predict`."""
+    spec = env.spec.groups[0]
+    encode = getattr(env, "encode", None)
+    if encode is not None:
+        tree, batched = encode(observation)
+    else:
+        tree = torch.as_tensor(np.asarray(observation), dtype=spec.actor[0].dtype)
+        batched = tree.dim() > len(spec.actor[0].shape)
+        tree = tree if batched else tree.unsqueeze(0)
+    parts = leaves(tree)
+    for part, wanted in zip(parts, spec.actor, strict=True):
+        if tuple(part.shape[1:]) != wanted.shape:
+            raise UserError(
+                f"The observation has shape {tuple(part.shape[1:])}, but the policy was trained on {wanted.shape}."
+            )
+    rows = len(parts[0])
+    mask = torch.ones(rows, spec.mask, dtype=torch.bool)
+    device = policy.generator.device
+    obs = Obs(tree_map(lambda part: part.to(device), tree), tree, mask.to(device))
+    actions, _ = policy.act(obs, policy.start(rows), torch.ones(rows, dtype=torch.bool, device=device))
+    actions = actions.cpu().numpy()
+    decode = getattr(env, "decode", None)
+    done = decode(actions) if decode is not None else list(actions)
+    return np.asarray(done) if batched else done[0]

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ppo_and_friends.checkpoint import read_state, write_state
 from ppo_and_friends.collect import Collector
 from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment, steps_per_row
 from ppo_and_friends.devices import check_device, choose_device, on_device
 from ppo_and_friends.group import EXTRA, SUMS, Group
 from ppo_and_friends.launch import threads
+from ppo_and_friends.policy import NetPolicy, predict
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.stats import RecentEpisodes, reduce_moments
 from ppo_and_friends.targets import explained_variance
+from ppo_and_friends.vector.base import VecEnv
 
 SEED_SAMPLES = 1024  # of all ranks, in the short rollout that only seeds the moments
 
@@ -29,21 +33,31 @@ class PPO:
 
     Args:
         experiment: what a launcher returns.
-        run: what this call wants; without it, nothing is written to disk.
+        run: what this call wants; without it, nothing is written to disk or shown.
         comm: the other ranks.
+        reference: what `-e` said, by which `load` finds the launcher again; the experiment's name when empty.
+        render: whether the environments will be asked for pictures.
     Raises:
         UserError: a setting that cannot work, before anything is trained or written.
     """
 
-    def __init__(self, experiment: Experiment, run: RunConfig | None = None, comm: Comm | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: RunConfig | None = None,
+        comm: Comm | None = None,
+        reference: str = "",
+        render: bool = False,
+    ) -> None:
         self.experiment, self.run, self.comm = experiment, run, comm or SoloComm()
+        self.reference = reference or experiment.name
         options = run or RunConfig()
         check_experiment(experiment, experiment.envs_per_proc * self.comm.size)
         check_device(options.device, options.allow_mpi_gpu, self.comm.size)
         self.seed = self._draw_seed(options.random_seed)
         self.threads = threads(self.comm)
         torch.use_deterministic_algorithms(options.force_deterministic)
-        self.env = experiment.env.make(experiment.envs_per_proc, threads=self.threads)
+        self.env = experiment.env.make(experiment.envs_per_proc, threads=self.threads, render=render)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
         rank_seed = int(np.random.SeedSequence((self.seed, self.comm.rank)).generate_state(1)[0])
@@ -58,7 +72,7 @@ class PPO:
         self.collector = Collector(
             on_device(self.env, self.device), rows, self.steps, experiment.ppo.soft_resets, rank_seed
         )
-        self.iteration, self.timesteps = 0, 0
+        self.iteration, self.timesteps, self.exit_code = 0, 0, 0
         self.recent = RecentEpisodes()
 
     def _draw_seed(self, seed: int) -> int:
@@ -123,6 +137,68 @@ class PPO:
             self._collect(self.progress, max(1, min(self.steps, SEED_SAMPLES // rows)))
             for item in moments:
                 item.absorb()
+
+    # ---- what a user calls
+
+    def learn(self, callback: Callback | None = None) -> PPO:
+        """Train until the experiment's total of timesteps; with a `run`, resume, save, log and show it too.
+
+        Args:
+            callback: called with (this, metrics) after each iteration and each evaluation, on every rank; True
+                from any rank stops the run on all of them.
+        Raises:
+            UserError: a saved state that does not fit, or a directory that cannot be used.
+        """
+        from ppo_and_friends.training import Training
+
+        self.exit_code = Training(self, callback).run()
+        return self
+
+    def save(self, path: Path | str) -> None:
+        """Write weights, normalisers, optimiser, counters and rows to one file; all ranks call it together."""
+        from ppo_and_friends.training import whole_state
+
+        state = whole_state(self)
+        if state is not None:
+            write_state(path, state, self.iteration)
+
+    @classmethod
+    def load(cls, path: Path | str, experiment: Experiment | None = None, comm: Comm | None = None) -> PPO:
+        """A trained policy, with the settings that it was trained with, ready to predict or to go on learning.
+
+        Args:
+            path: a state directory (its last state), or a state file.
+            experiment: for states of experiments that no launcher names.
+        Raises:
+            UserError: no such state, or an experiment that cannot be found.
+        """
+        from ppo_and_friends.training import saved_experiment
+
+        state = read_state(path)
+        ppo = cls(saved_experiment(state, experiment), comm=comm, reference=state["reference"])
+        ppo.load_shared_state(state["shared"])
+        return ppo
+
+    def policy(self, deterministic: bool = True) -> NetPolicy:
+        """How the first group acts outside training."""
+        return NetPolicy(self.groups[0].net, self.generator, deterministic)
+
+    def predict(self, observation: Any, deterministic: bool = True) -> Any:
+        """The action for one observation, or for a batch with one more leading axis, without memory.
+
+        Args:
+            observation: an array as the environment gives it (for Dict and Tuple spaces: what Gymnasium gives).
+            deterministic: the most likely action, rather than a sample.
+        Returns:
+            What the environment takes: an int for Discrete, else an array.
+        Raises:
+            UserError: the observation does not have the shape that the policy was trained on.
+        """
+        return predict(self.env, self.policy(deterministic), observation)
+
+    def evaluation_env(self, rows: int, render: bool = False) -> VecEnv:
+        """Environments of their own for tests: training's rows are never disturbed."""
+        return on_device(self.experiment.env.make(rows, threads=self.threads, render=render), self.device)
 
     # ---- state
 

@@ -1,0 +1,322 @@
+"""A run around the iterations: resume, evaluate, save, log, stop. Every decision is made on reduced numbers."""
+
+from __future__ import annotations
+
+import io
+import math
+import shlex
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ppo_and_friends import registry
+from ppo_and_friends.checkpoint import StateDirectory, differences, read_state
+from ppo_and_friends.config import Experiment, RunConfig
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.evaluate import Evaluation, evaluate
+from ppo_and_friends.logger import Logger, NullLogger, first_line
+from ppo_and_friends.provenance import provenance
+from ppo_and_friends.serialize import from_plain, to_plain
+from ppo_and_friends.signals import exit_code, stop_signals
+from ppo_and_friends.vector.base import VecEnv
+
+if TYPE_CHECKING:
+    from ppo_and_friends.ppo import PPO, Callback
+
+SECONDS_BETWEEN_SAVES = 30.0
+# Settings that say how far and how watched a run is, not what it learns.
+FREE_SETTINGS = ("name", "num_timesteps", "evaluation")
+
+
+class Training:
+    """One call of `PPO.learn`."""
+
+    def __init__(self, ppo: PPO, callback: Callback | None = None) -> None:
+        self.ppo, self.callback = ppo, callback
+        self.options = ppo.run or RunConfig()
+        self.writes = ppo.run is not None and ppo.comm.rank == 0
+        self.directory = StateDirectory(directory_of(ppo.experiment, self.options)) if self.writes else None
+        self.log: Logger | NullLogger = NullLogger()
+        self.best_score = -math.inf
+        self.evaluation_env: VecEnv | None = None
+        self.last_save = time.monotonic()
+
+    def run(self) -> int:
+        """Train; returns the exit code: 0, or 128 + the signal that stopped it."""
+        ppo = self.ppo
+        with ExitStack() as stack:
+            signal = stack.enter_context(stop_signals(ppo.comm.abort))
+            if self.directory is not None:
+                config = {"environment": ppo.reference, "experiment": to_plain(ppo.experiment)}
+                self.directory.open(config, provenance(), self.options.clobber)
+                stack.callback(self.directory.close)
+            if ppo.comm.rank == 0 and ppo.run is not None:
+                print(first_line(ppo.env.spec, ppo.device, ppo.comm.size, ppo.threads), flush=True)
+            self._resume()
+            if self._finished():
+                self._say(f"{self._name} is trained to {ppo.timesteps} timesteps already.")
+                self._say(f"To go on: {self._command('--num_timesteps', str(2 * ppo.timesteps))}")
+                return 0
+            if ppo.iteration == 0:
+                self._save()
+            if self.directory is not None:
+                total = ppo.experiment.num_timesteps
+                self.log = stack.enter_context(
+                    Logger(self.directory.path, total, ppo.progress, self.options.verbose)
+                )
+            for group in ppo.groups:
+                group.learner.signal = signal
+            stopped = self._loop(signal)
+            number = torch.tensor([signal.wanted])
+            ppo.comm.max_(number)
+        return self._end(stopped, exit_code(int(number)) if stopped else 0)
+
+    def _loop(self, signal: Any) -> bool:
+        """Iterate to the end; True when a signal or the callback ended it before."""
+        ppo = self.ppo
+        while not self._finished():
+            before = ppo.timesteps
+            due = time.monotonic() - self.last_save > SECONDS_BETWEEN_SAVES
+            for group in ppo.groups:
+                group.learner.save_wanted = ppo.comm.rank == 0 and not self.options.save_every and due
+            metrics = ppo.iterate()
+            stop, save = metrics.pop("stop") > 0, metrics.pop("save") > 0
+            if stop:
+                signal.acknowledge()
+            elif self._evaluation_due(before):
+                metrics |= self._evaluate()
+            self.log.log(metrics)
+            stop = self._ask(metrics) or stop
+            every = self.options.save_every
+            if stop or save or self._finished() or (every and ppo.iteration % every == 0):
+                self._save()
+            if stop:
+                return True
+        return False
+
+    def _finished(self) -> bool:
+        limit = self.options.max_iterations
+        done = self.ppo.timesteps >= self.ppo.experiment.num_timesteps
+        return done or bool(limit and self.ppo.iteration >= limit)
+
+    def _ask(self, metrics: dict[str, float]) -> bool:
+        """What the callback says, on all ranks the same."""
+        if self.callback is None:
+            return False
+        answer = torch.tensor([1.0 if self.callback(self.ppo, metrics) else 0.0])
+        self.ppo.comm.max_(answer)
+        return bool(answer)
+
+    # ---- evaluation
+
+    def _evaluation_due(self, before: int) -> bool:
+        """A function of timesteps alone, so that a resumed run evaluates where an uninterrupted one does."""
+        ppo, every = self.ppo, self.ppo.experiment.evaluation.every
+        total = ppo.experiment.num_timesteps
+        return bool(every) and (before * every // total != ppo.timesteps * every // total)
+
+    def _evaluate(self) -> dict[str, float]:
+        ppo, settings = self.ppo, self.ppo.experiment.evaluation
+        if self.evaluation_env is None:
+            rows = min(ppo.experiment.envs_per_proc, -(-settings.episodes // ppo.comm.size))
+            self.evaluation_env = ppo.evaluation_env(rows)
+        result = evaluate(
+            self.evaluation_env,
+            ppo.policy(),
+            settings.episodes,
+            evaluation_seed(ppo.seed, ppo.iteration, ppo.comm.rank),
+            ppo.comm,
+            settings.max_episode_steps,
+        )
+        if result.mean > self.best_score:
+            self.best_score = result.mean
+            self._save(best=True)
+        return {"evaluation_return": result.mean, "evaluation_std": result.std, "evaluation_length": mean_length(result)}
+
+    # ---- state
+
+    @property
+    def _name(self) -> str:
+        return self.options.name or self.ppo.experiment.name or "run"
+
+    def _resume(self) -> None:
+        """Load what is on disk, or what --init_from names; rank 0 reads, all ranks get the same."""
+        ppo = self.ppo
+        if ppo.run is None:
+            return
+        data = b""
+        if self.directory is not None:
+            state = None if self.options.clobber else self.directory.load(self.options.checkpoint)
+            start = read_state(self.options.init_from) if self.options.init_from else None
+            if state is not None and start is not None:
+                raise UserError(
+                    f"--init_from starts a new run, but {self.directory.path} has a state already: "
+                    "choose another --name, or add --clobber."
+                )
+            data = to_bytes({"state": state, "start": start})
+        found = from_bytes(ppo.comm.broadcast_bytes(data))
+        if found["start"] is not None:
+            load_weights(ppo, found["start"])
+            self._say(f"Starting from the weights and normalisers of {self.options.init_from}.")
+        if found["state"] is not None:
+            self._load(found["state"])
+
+    def _load(self, state: dict[str, Any]) -> None:
+        ppo = self.ppo
+        check_same_experiment(ppo, state, f"{directory_of(ppo.experiment, self.options)}")
+        changes = setting_changes(state["config"], to_plain(ppo.experiment))
+        if changes and not self.options.accept_changes:
+            raise UserError(
+                f"{directory_of(ppo.experiment, self.options)} was trained with other settings "
+                f"({'; '.join(changes)}): give the same ones, or add --accept_changes to go on with these, "
+                "or --name for another run."
+            )
+        for change in changes:
+            self._say(f"Changed: {change}")
+        load_or_explain(lambda: ppo.load_shared_state(state["shared"]), "network or add-on settings")
+        self.best_score = state["best_score"]
+        same = state["size"] == ppo.comm.size and state["rows"] == ppo.experiment.envs_per_proc
+        exact = same and not changes and ppo.load_own_state(state["ranks"][ppo.comm.rank])
+        self._say(f"Resumed {self._name} at iteration {ppo.iteration}, {ppo.timesteps} timesteps.")
+        if not same:
+            self._say(f"It was trained on {state['size']} ranks x {state['rows']} rows: the rows start anew.")
+        elif not exact:
+            self._say("The environment cannot give its exact state (or settings changed): the rows start anew.")
+
+    def _save(self, best: bool = False) -> None:
+        if self.ppo.run is None:
+            return
+        state = whole_state(self.ppo, self.best_score)
+        if self.directory is not None and state is not None:
+            self.directory.save(state, self.ppo.iteration, best)
+        self.last_save = time.monotonic()
+
+    # ---- words
+
+    def _say(self, text: str) -> None:
+        if self.writes:
+            self.log.say(text)
+
+    def _command(self, *flags: str) -> str:
+        return command(self.ppo.reference, self.options, *flags)
+
+    def _end(self, stopped: bool, code: int) -> int:
+        if self.evaluation_env is not None:
+            self.evaluation_env.close()
+        if not self.writes or self.directory is None:
+            return code
+        if stopped:
+            print(f"Stopped at {self.ppo.timesteps} timesteps and saved. To go on: {self._command()}")
+        else:
+            print(f"Done: {self.ppo.timesteps} timesteps. To evaluate: {self._command('--num_test_runs', '20')}")
+        return code
+
+
+# ---- pieces that tests and the API share
+
+
+def directory_of(experiment: Experiment, run: RunConfig) -> Path:
+    """`<state_path>/<name>`."""
+    return Path(run.state_path) / (run.name or experiment.name or "run")
+
+
+def command(reference: str, run: RunConfig, *flags: str) -> str:
+    """What to type next about this run."""
+    words = ["python", Path(sys.argv[0]).name or "main.py", "-e", reference]
+    for name in ("name", "state_path"):
+        value = getattr(run, name)
+        if value != getattr(RunConfig(), name):
+            words += [f"--{name}", value]
+    return shlex.join([*words, *flags])
+
+
+def evaluation_seed(seed: int, iteration: int, rank: int) -> int:
+    """Apart from every seed of training, and different at each evaluation and rank."""
+    return (seed * 1_000_003 + iteration * 8_191 + rank + 1_000_000_007) % 2**31
+
+
+def mean_length(result: Evaluation) -> float:
+    return sum(result.lengths) / max(1, len(result.lengths))
+
+
+def to_bytes(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+
+
+def whole_state(ppo: PPO, best_score: float = -math.inf) -> dict[str, Any] | None:
+    """Everything of all ranks, on rank 0; None elsewhere. Collective."""
+    gathered = ppo.comm.gather_bytes(to_bytes(ppo.own_state()))
+    if gathered is None:
+        return None
+    return {
+        "reference": ppo.reference,
+        "experiment": ppo.experiment.name,
+        "config": to_plain(ppo.experiment),
+        "size": ppo.comm.size,
+        "rows": ppo.experiment.envs_per_proc,
+        "threads": ppo.threads,
+        "best_score": best_score,
+        "shared": ppo.shared_state(),
+        "ranks": [from_bytes(data) for data in gathered],
+    }
+
+
+def setting_changes(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Settings that change what is learned, "ppo.lr: 0.0003 -> 0.0001"."""
+
+    def kept(settings: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
+
+    return differences(kept(saved), kept(current))
+
+
+def check_same_experiment(ppo: PPO, state: dict[str, Any], where: str) -> None:
+    if state["experiment"] != ppo.experiment.name:
+        raise UserError(
+            f"{where} holds a state of experiment '{state['experiment']}', not of '{ppo.experiment.name}': "
+            "choose another --name or --state_path, or --clobber to start over."
+        )
+
+
+def load_or_explain(load: Any, what: str) -> None:
+    try:
+        load()
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()
+        raise UserError(
+            f"The saved state does not fit these {what} ({reason[-1].strip() if reason else type(error).__name__}): "
+            "use the settings it was trained with (see config.json beside it), or another --name."
+        ) from error
+
+
+def load_weights(ppo: PPO, state: dict[str, Any]) -> None:
+    """Weights and normalisers alone: optimiser and counters stay fresh."""
+
+    def load() -> None:
+        for group, saved in zip(ppo.groups, state["shared"]["groups"], strict=True):
+            group.net.load_state_dict(saved["net"])
+
+    load_or_explain(load, "network settings or spaces")
+
+
+def saved_experiment(state: dict[str, Any], experiment: Experiment | None = None) -> Experiment:
+    """The experiment of a state with the settings it was trained with.
+
+    Raises:
+        UserError: no launcher of this name exists any more, and no experiment is given.
+    """
+    if experiment is None:
+        if not state["reference"]:
+            raise UserError("This state was trained without a launcher: give its experiment, PPO.load(path, experiment).")
+        experiment = registry.build(state["reference"])
+    return from_plain(experiment, state["config"])
