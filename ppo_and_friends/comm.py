@@ -181,7 +181,8 @@ def say_once(job: str, message: str) -> None:
     """Print to stderr, unless another process of this node that shares the name `job` has done so and is still there.
 
     Ranks that read the same wrong setting fail at the same moment. The first to bind an abstract socket of the
-    job's name speaks; the name vanishes with its process. The others give it a second to be heard."""
+    job's name speaks; the name vanishes with its process. All leave it time to be heard before they end the job:
+    mpirun may drop what it has not yet read from a process that it kills."""
     sys.stdout.flush()
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
@@ -193,6 +194,7 @@ def say_once(job: str, message: str) -> None:
         # else a system without abstract sockets, where each speaks for itself
     _claims.append(claim)
     print(message, file=sys.stderr, flush=True)
+    time.sleep(0.2)
 
 
 _claims: list[socket.socket] = []  # held open until the process ends
