@@ -61,9 +61,12 @@ def make_environment(
         raise UserError(_missing(name, error)) from error
     except Exception as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__
-        raise UserError(
-            f"{name} cannot be made with {settings}: {type(error).__name__}: {reason}; correct env.kwargs."
-        ) from error
+        mend = (
+            "correct env.kwargs or env.max_episode_steps"
+            if kwargs or max_episode_steps is not None
+            else "mend it there"
+        )
+        raise UserError(f"{name} raises {type(error).__name__} when made with {settings}: {reason}; {mend}.") from error
 
 
 def _import_family(name: str) -> None:

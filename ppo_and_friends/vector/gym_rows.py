@@ -184,7 +184,9 @@ class Rows:
         if flags is None:  # who says nothing forbids nothing
             self.buffers["mask"][row] = True
             return
-        flat = np.concatenate([np.ravel(part) for part in flags]) if isinstance(flags, tuple | list) else np.ravel(flags)
+        flat = (
+            np.concatenate([np.ravel(part) for part in flags]) if isinstance(flags, tuple | list) else np.ravel(flags)
+        )
         if flat.shape != (self.interface.mask,):
             raise ValueError(f"{MASK} has {flat.size} flags where the action space has {self.interface.mask} choices")
         self.buffers["mask"][row] = flat
@@ -236,7 +238,9 @@ class Rows:
         from ppo_and_friends.vector import gym_state
 
         if len(state["envs"]) != len(self.envs):
-            raise UserError(f"The saved state has {len(state['envs'])} rows of {self.interface.name}, not {len(self.envs)}.")
+            raise UserError(
+                f"The saved state has {len(state['envs'])} rows of {self.interface.name}, not {len(self.envs)}."
+            )
         self.clock, self.started = state["clock"], list(state["started"])
         for env, saved in zip(self.envs, state["envs"], strict=True):
             gym_state.load(env, saved)

@@ -48,7 +48,9 @@ def load(env: gymnasium.Env[Any, Any], saved: list[dict[str, Any]]) -> None:
     """
     layers = _layers(env)
     if [_name(layer) for layer in layers] != [entry["class"] for entry in saved]:
-        raise UserError(f"The saved state is of {saved[-1]['class']} with other wrappers; make {env} as it was made then.")
+        raise UserError(
+            f"The saved state is of {saved[-1]['class']} with other wrappers; make {env} as it was made then."
+        )
     for layer, entry in zip(layers, saved, strict=True):
         for key in _attributes(layer).keys() - entry["attributes"].keys():
             del vars(layer)[key]
@@ -78,28 +80,35 @@ def _encode(value: Any, seen: Seen, inside: bool = False) -> Any:
     kind = type(value)
     if kind in PLAIN:
         return value
+    if kind is tuple:
+        return {"is": "tuple", "items": [_encode(item, seen, True) for item in value]}
     if isinstance(value, np.generic):
         return {"is": "scalar", **_bytes(np.asarray(value))}
     if isinstance(value, EnvSpec) and not inside:
         return {"is": "constant"}
     if isinstance(value, gymnasium.Space) and not inside:  # restored in place, so it may be held twice
         return {"is": "space", "generators": [_encode(space._np_random, {}) for space in _spaces(value)]}
-    if kind is tuple:
-        return {"is": "tuple", "items": [_encode(item, seen, True) for item in value]}
+    return _encode_mutable(value, seen)
+
+
+def _encode_mutable(value: Any, seen: Seen) -> dict[str, Any]:
+    kind = type(value)
     owner = _owner(value) if kind is np.ndarray else value
     if id(owner) in seen:
         raise CannotSave("one object in two places")
     seen[id(owner)] = owner
     if kind is np.ndarray:
         return {"is": "array", **_bytes(value)}
-    if kind is list:
-        return {"is": "list", "items": [_encode(item, seen, True) for item in value]}
-    if kind is deque:
-        return {"is": "deque", "maxlen": value.maxlen, "items": [_encode(item, seen, True) for item in value]}
     if kind is dict:
-        return {"is": "dict", "items": [[_encode(key, seen, True), _encode(item, seen, True)] for key, item in value.items()]}
+        pairs = [[_encode(key, seen, True), _encode(item, seen, True)] for key, item in value.items()]
+        return {"is": "dict", "items": pairs}
     if kind is np.random.Generator:
         return {"is": "generator", "state": _encode(value.bit_generator.state, seen, True)}
+    if kind is list or kind is deque:
+        items = [_encode(item, seen, True) for item in value]
+        return (
+            {"is": "list", "items": items} if kind is list else {"is": "deque", "maxlen": value.maxlen, "items": items}
+        )
     raise CannotSave(f"an attribute of {kind}")
 
 

@@ -33,7 +33,7 @@ from ppo_and_friends.vector.gym_rows import Buffers, Interface, Rows, log_defaul
 Build = Callable[[], "gymnasium.Env[Any, Any]"]
 
 
-class Block(gymnasium.Env[Buffers, np.ndarray]):
+class Block(gymnasium.Env[Any, Any]):
     """The rows of one process as one environment. Makes them in its first reset, where a failure can be reported."""
 
     def __init__(self, interface: Interface, sent: bytes, first: int, count: int, slots: int) -> None:
@@ -47,7 +47,9 @@ class Block(gymnasium.Env[Buffers, np.ndarray]):
         limit = np.inf if dtype is np.float32 else np.iinfo(np.int64).max
         self.action_space = spaces.Box(-limit, limit, (slots, columns), dtype)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Buffers, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Buffers, dict[str, Any]]:
         assert seed is not None
         with _told():
             if self._rows is None:
@@ -117,7 +119,7 @@ class Workers:
 
     def reset(self, seed: int) -> None:
         with self._explained():
-            self._vector.reset(seed=[seed] * self.processes)
+            self._vector.reset(seed=list[int | None]([seed] * self.processes))
 
     def step(self, actions: np.ndarray) -> bool:
         self._flat_actions[: self._total] = actions
@@ -175,7 +177,9 @@ class Workers:
             self._vector._state = self._vector._state.DEFAULT  # or close would wait for an answer from the dead
             dead = self._exit_codes()
             self.close()
-            raise EnvironmentFailure(f"{self.interface.name}: a worker process died without a word ({dead}).") from error
+            raise EnvironmentFailure(
+                f"{self.interface.name}: a worker process died without a word ({dead})."
+            ) from error
         except BaseException:
             self._vector._state = self._vector._state.DEFAULT
             self.close()
@@ -213,7 +217,7 @@ def _told() -> Iterator[None]:
     except Exception as error:
         cause = error.__cause__ if isinstance(error, EnvironmentFailure) and error.__cause__ else error
         trace = "".join(traceback.format_exception(cause))
-        raise EnvironmentFailure(f"{error}\nIn the worker process:\n{trace}") from None
+        raise EnvironmentFailure(f"{error}\nIn the worker process:\n{trace}") from error
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:

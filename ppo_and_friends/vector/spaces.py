@@ -71,7 +71,9 @@ class Layout:
             columns += leaf.count
         images = [leaf for leaf in found if leaf.image]
         if not columns and not images:
-            raise UserError(f"{environment} observes nothing: its observation space {space} has no numbers to learn from.")
+            raise UserError(
+                f"{environment} observes nothing: its observation space {space} has no numbers to learn from."
+            )
         nested = isinstance(space, spaces.Dict | spaces.Tuple)
         fields = tuple((leaf.key, leaf.first, leaf.first + leaf.count) for leaf in vectors) if nested else ()
         vector = (Part((columns,), np.dtype(np.float32), fields=fields),) if columns else ()
@@ -92,19 +94,22 @@ class Layout:
 
             def write(row: int, value: Any) -> None:
                 if len(value) != len(inner):
-                    raise ValueError(f"{key or 'observation'} has {len(value)} entries where its space has {len(inner)}")
+                    raise ValueError(
+                        f"{key or 'observation'} has {len(value)} entries where its space has {len(inner)}"
+                    )
                 for name, write_one in inner:
                     write_one(row, value[name])
 
             return write
         key = key or "observation"
+        shape = space.shape or ()
         if key in self._image_index:
             target = arrays[self._image_index[key]]
-            return _box_writer(target.transpose(0, 2, 3, 1) if _channels_last(space.shape) else target, space.shape, key)
+            return _box_writer(target.transpose(0, 2, 3, 1) if _channels_last(shape) else target, shape, key)
         leaf = self._leaves[key]
         target = arrays[0][:, leaf.first : leaf.first + leaf.count]
         if isinstance(space, spaces.Box | spaces.MultiBinary):
-            return _box_writer(target.reshape(len(target), *space.shape), space.shape, key)
+            return _box_writer(target.reshape(len(target), *shape), shape, key)
         return _one_hot_writer(target, space, key)
 
 
