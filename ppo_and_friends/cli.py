@@ -52,6 +52,9 @@ def _run(arguments: Sequence[str]) -> int:
     if "list" in asked:
         _show_list()
         return 0
+    from ppo_and_friends.launch import limit_threads
+
+    limit_threads(1)  # before an environment imports torch: more threads slow small networks down
     reference, default, experiment = _defaults(words)
     if "help" in asked:
         return _show_help(words, experiment)
@@ -85,8 +88,7 @@ def _defaults(words: Words) -> tuple[str, Experiment, Experiment]:
 def _show_list() -> None:
     lines = registry.describe()
     width = max(map(len, lines))
-    for name, line in lines.items():
-        print(f"{name:<{width}}  {line}")
+    print("\n".join(f"{name:<{width}}  {line}" for name, line in lines.items()))
 
 
 def _show_help(words: Words, experiment: Experiment) -> int:
@@ -102,16 +104,14 @@ def _show_help(words: Words, experiment: Experiment) -> int:
 
 def _show_config(reference: str, run: RunConfig, experiment: Experiment, default: Experiment) -> None:
     """Every setting as the flag that would set it; those that are not the launcher's say what its value is."""
-    print(f"# settings of {reference}; each line is a flag")
     launcher = leaves(default)
-    print(f"--environment {shlex.quote(reference)}")
-    for flag, value in leaves(run).items():
-        if not isinstance(value, bool) or value:
-            print(f"--{flag} {_text(value)}".rstrip())
+    lines = [f"# settings of {reference}; each line is a flag", f"--environment {shlex.quote(reference)}"]
+    lines += [f"--{flag} {_text(value)}" for flag, value in leaves(run).items() if value is not False]
     for flag, value in leaves(experiment).items():
+        changed = "" if value == launcher[flag] else f"  # launcher: {_text(launcher[flag])}"
         if flag != "name":
-            changed = f"  # launcher: {_text(launcher.get(flag))}" if value != launcher.get(flag) else ""
-            print(f"--{flag} {_text(value)}{changed}".rstrip())
+            lines.append(f"--{flag} {_text(value)}".rstrip() + changed)
+    print("\n".join(lines))
 
 
 def _text(value: Any) -> str:
@@ -120,6 +120,8 @@ def _text(value: Any) -> str:
         return " ".join(_text(entry) for entry in value)
     if callable(value) and not isinstance(value, Schedule):
         return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, Mapping) and not set(str(value)) & set('"$`\\'):
+        return f'"{value}"'  # easier to read than shlex's quotes within quotes
     return shlex.quote(str(value))
 
 

@@ -88,9 +88,9 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in field_types(value):
         entry = getattr(value, name)
-        if dataclasses.is_dataclass(entry) and not isinstance(entry, Schedule):
+        if is_settings(entry):
             found |= leaves(entry, f"{prefix}{name}.")
-        elif holds_dataclasses(entry):
+        elif holds_settings(entry):
             for index, one in enumerate(entry):
                 found |= leaves(one, f"{prefix}{name}.{index}.")
         else:
@@ -98,8 +98,14 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def holds_dataclasses(value: Any) -> bool:
-    return isinstance(value, tuple) and any(dataclasses.is_dataclass(entry) for entry in value)
+def is_settings(value: Any) -> bool:
+    """Whether a value is a dataclass with settings of its own; a schedule is one setting."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, (Schedule, type))
+
+
+def holds_settings(value: Any) -> bool:
+    """Whether a value is a tuple of such dataclasses."""
+    return isinstance(value, tuple) and any(is_settings(entry) for entry in value)
 
 
 def literal(text: str) -> Any:
@@ -139,7 +145,7 @@ def _unknown(flag: str, known: Mapping[str, Any]) -> UserError:
     if not near:  # the last part alone, as in --gamma for --ppo.gamma
         near = [name for name in known if name.rpartition(".")[2] == flag.rpartition(".")[2]]
     hint = f"did you mean --{near[0]}?" if near else "--help shows all of them."
-    return UserError(f"There is no flag --{flag}: {hint}")
+    return UserError(f"There is no flag {'-' if len(flag) == 1 else '--'}{flag}: {hint}")
 
 
 def _count(flag: str, values: list[str]) -> UserError:

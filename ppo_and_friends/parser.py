@@ -10,6 +10,7 @@ import dataclasses
 import io
 import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from ppo_and_friends.config import Custom, Experiment, RunConfig
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.flags import Words, holds_dataclasses, leaves, literal, resolve
+from ppo_and_friends.flags import Words, holds_settings, is_settings, leaves, literal, resolve
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import field_types
 
@@ -97,10 +98,14 @@ def _tyro(parser: type, default: Any, words: Words) -> Any:
 
 
 def _sentence(box: str) -> str:
-    """The first paragraph inside tyro's box."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.partition("╭")[2].splitlines()[1:]]
-    end = next((index for index, line in enumerate(lines) if line.startswith("─")), len(lines))
-    text = " ".join(lines[:end]).removeprefix("Error parsing ").rstrip(".")
+    """The first paragraph below the title of tyro's box."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.strip().splitlines()[1:]]
+    rules = [index for index, line in enumerate(lines) if line and not line.strip("─-")]
+    if rules and rules[0] == 0:  # a terminal without box characters has one below the title
+        lines, rules = lines[1:], [index - 1 for index in rules[1:]]
+    text = " ".join(lines[: rules[0] if rules else None]).removeprefix("Error parsing ").rstrip(".")
+    text = text.replace("Unrecognized options:", "more values than its flag takes:")
+    text = text.replace("Could not find valid parse for arguments:", "cannot be made of")
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -109,17 +114,17 @@ def _viewed(value: Any, hint: Any = None) -> Any:
 
     Its type is a subclass of the value's, so that docstrings stay; validation waits for `_unviewed`.
     """
-    if holds_dataclasses(value):
+    if holds_settings(value):
         return tuple(_viewed(entry) for entry in value)
-    if isinstance(value, Schedule) or not dataclasses.is_dataclass(value):
+    if not is_settings(value):
         return value if hint == Custom or _is_simple(hint) or isinstance(value, Schedule) else _Literal(value)
     fields = []
-    for name, hint in field_types(value).items():
-        seen = _viewed(getattr(value, name), hint)
-        type_: Any = hint
-        if holds_dataclasses(seen):
+    for name, annotated in field_types(value).items():
+        seen = _viewed(getattr(value, name), annotated)
+        type_: Any = annotated
+        if holds_settings(seen):
             type_ = tuple[tuple(type(entry) for entry in seen)]  # type: ignore[misc]
-        elif isinstance(seen, _Literal) or dataclasses.is_dataclass(seen):
+        elif isinstance(seen, _Literal) or is_settings(seen):
             type_ = type(seen)
         if isinstance(value, Experiment) and name == "name":
             type_ = Annotated[str, tyro.conf.Suppress, tyro.conf.arg(name="experiment")]  # --name is the run's
@@ -133,9 +138,9 @@ def _unviewed(parsed: Any, original: Any) -> Any:
     """A parsed view as an instance of the original's own type, which validates it."""
     if isinstance(parsed, _Literal):
         return parsed.value
-    if holds_dataclasses(original):
+    if holds_settings(original):
         return tuple(_unviewed(*pair) for pair in zip(parsed, original, strict=True))
-    if not dataclasses.is_dataclass(original) or isinstance(original, Schedule):
+    if not is_settings(original):
         return parsed
     names = field_types(original)
     return dataclasses.replace(
@@ -147,17 +152,26 @@ def _is_simple(hint: Any) -> bool:
     """Whether the words of a value are enough to make it."""
     if typing.get_origin(hint) is typing.Literal or hint in (int, float, bool, str, type(None), Ellipsis):
         return True
-    return bool(typing.get_args(hint)) and typing.get_origin(hint) is not dict and all(
-        _is_simple(part) for part in typing.get_args(hint)
+    return (
+        bool(typing.get_args(hint))
+        and typing.get_origin(hint) is not dict
+        and all(_is_simple(part) for part in typing.get_args(hint))
     )
 
 
 def _whole(text: str) -> int:
+    """A whole number, also as 1e6."""
     try:
-        number = float(text)  # also 1e6
-        return int(text) if number != int(number) or "e" not in text.lower() else int(number)
-    except (ValueError, OverflowError):
-        raise ValueError(f"'{text}' is not a whole number") from None
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"'{text}' is not a whole number")
+    return int(number)
 
 
 def _number(text: str) -> float:
@@ -170,28 +184,32 @@ def _number(text: str) -> float:
     return number
 
 
+def _kind(type_: Any, metavar: str, convert: Callable[[str], Any], show: Callable[[Any], str]) -> Any:
+    """A rule that makes values of one type from one word."""
+
+    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type != type_:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=metavar,
+            instance_from_str=lambda words: convert(words[0]),
+            is_instance=lambda value: type_ == Custom or isinstance(value, type_),
+            str_from_instance=lambda value: [show(value)],
+        )
+
+    return rule
+
+
 def _registry() -> ConstructorRegistry:
     """How one word becomes a value of each kind."""
-    kinds: list[tuple[Any, str, Any, Any]] = [
-        (int, "INT", _whole, str),
-        (float, "FLOAT", _number, str),
-        (Schedule, "NUMBER|SCHEDULE", Schedule, str),
-        (Custom, "FILE.py:NAME", str, str),
-        (_Literal, "PYTHON", lambda text: _Literal(literal(text)), lambda held: repr(held.value)),
-    ]
     registry = ConstructorRegistry()
-
-    @registry.primitive_rule
-    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-        for type_, metavar, convert, show in kinds:
-            if info.type == type_:
-                return PrimitiveConstructorSpec(
-                    nargs=1,
-                    metavar=metavar,
-                    instance_from_str=lambda words: convert(words[0]),
-                    is_instance=lambda value: type_ == Custom or isinstance(value, type_),
-                    str_from_instance=lambda value: [show(value)],
-                )
-        return None
-
+    for rule in (
+        _kind(int, "INT", _whole, str),
+        _kind(float, "FLOAT", _number, str),
+        _kind(Schedule, "NUMBER|SCHEDULE", Schedule, str),
+        _kind(Custom, "FILE.py:NAME", str, str),
+        _kind(_Literal, "PYTHON", lambda text: _Literal(literal(text)), lambda held: repr(held.value)),
+    ):
+        registry.primitive_rule(rule)
     return registry

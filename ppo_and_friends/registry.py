@@ -1,10 +1,10 @@
 """Experiments by name. Imports neither torch nor an environment library, so that listing them is instant.
 
-    @experiment("CartPole")
-    def cart_pole() -> Experiment:
-        '''One line for --list.'''
-        from ... import ...   # environments are imported when the experiment is built, not before
-        return Experiment(...)
+@experiment("CartPole")
+def cart_pole() -> Experiment:
+    '''One line for --list.'''
+    from ... import ...   # environments are imported when the experiment is built, not before
+    return Experiment(...)
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def read_config(path: str) -> tuple[str, dict[str, Any]]:
         case {"environment": str(environment), "experiment": dict(experiment)}:
             return environment, experiment
     raise UserError(
-        f"The config file '{path}' must be an object with an \"environment\" and an \"experiment\", "
+        f'The config file \'{path}\' must be an object with an "environment" and an "experiment", '
         "as in the config.json that every run saves."
     )
 
@@ -79,7 +79,7 @@ def field_types(instance: Any) -> dict[str, Any]:
     """{field: its annotated type} of a dataclass instance; Any where an annotation cannot be read."""
     try:
         hints = typing.get_type_hints(type(instance))
-    except Exception:
+    except (NameError, TypeError):  # a launcher file may import a type for the type checker alone
         hints = {}
     return {field.name: hints.get(field.name, Any) for field in dataclasses.fields(instance) if field.init}
 
