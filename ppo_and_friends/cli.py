@@ -1,0 +1,130 @@
+"""The command line: what is asked for, and the call that does it. Imports neither torch nor MPI to find that out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ppo_and_friends import registry
+from ppo_and_friends.config import Experiment, RunConfig, check_experiment
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.flags import Words, last, leaves, split
+from ppo_and_friends.schedules import Schedule
+from ppo_and_friends.serialize import from_plain, read_config
+
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
+SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code, 2 where it asks for something that cannot be."""
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        if _number(RANK_VARIABLES, 0) == 0:  # one of many equal sentences is enough
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:
+    """Train, test or film: the part that needs torch, and MPI under its launcher.
+
+    Args:
+        reference: what `-e` said, for the config file that the run saves.
+    """
+    from ppo_and_friends.launch import run_ranks
+    from ppo_and_friends.ppo import PPO
+
+    def train(comm: Any) -> int:
+        PPO(experiment, run, comm).learn()
+        return 0
+
+    return run_ranks(train)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    words = split(arguments)
+    asked = {flag for flag, _ in words}
+    if "list" in asked:
+        _show_list()
+        return 0
+    from ppo_and_friends.launch import limit_threads
+
+    limit_threads(1)  # before an environment imports torch: more threads slow small networks down
+    reference, default, experiment = _defaults(words)
+    if "help" in asked:
+        return _show_help(words, experiment)
+    if not reference:
+        raise UserError("No experiment is named: choose one with -e NAME, or see --list for all of them.")
+    from ppo_and_friends.parser import parse
+
+    request, run, experiment = parse(words, experiment)
+    if run.clobber and run.test:
+        raise UserError("--clobber would delete the state that a test needs: give one or the other.")
+    check_experiment(experiment, experiment.envs_per_proc * _number(SIZE_VARIABLES, 1))
+    if request.print_config:
+        _show_config(reference, run, experiment, default)
+        return 0
+    return execute(experiment, run, reference)
+
+
+def _defaults(words: Words) -> tuple[str, Experiment, Experiment]:
+    """(reference, what its launcher gives, the same with a config file's settings)."""
+    reference, file = last(words, "environment"), last(words, "config")
+    plain: Mapping[str, Any] = {}
+    if file:
+        saved_reference, plain = read_config(file)
+        reference = reference or saved_reference
+    if not reference:
+        return "", Experiment(env=None), Experiment(env=None)
+    default = registry.build(reference)
+    return reference, default, dataclasses.replace(from_plain(default, plain), name=default.name)
+
+
+def _show_list() -> None:
+    lines = registry.describe()
+    width = max(map(len, lines))
+    print("\n".join(f"{name:<{width}}  {line}" for name, line in lines.items()))
+
+
+def _show_help(words: Words, experiment: Experiment) -> int:
+    from ppo_and_friends.parser import parse
+
+    try:
+        parse([(flag, values) for flag, values in words if flag == "help"], experiment)
+    except SystemExit:
+        print("\n`_` and `-` are the same in every flag. With -e, --help shows the settings of that experiment.")
+        print(f"\nexperiments: {', '.join(registry.names())}")
+    return 0
+
+
+def _show_config(reference: str, run: RunConfig, experiment: Experiment, default: Experiment) -> None:
+    """Every setting as the flag that would set it; those that are not the launcher's say what its value is."""
+    launcher = leaves(default)
+    lines = [f"# settings of {reference}; each line is a flag", f"--environment {shlex.quote(reference)}"]
+    lines += [f"--{flag} {_text(value)}" for flag, value in leaves(run).items() if value is not False]
+    for flag, value in leaves(experiment).items():
+        changed = "" if value == launcher[flag] else f"  # launcher: {_text(launcher[flag])}"
+        if flag != "name":
+            lines.append(f"--{flag} {_text(value)}".rstrip() + changed)
+    print("\n".join(lines))
+
+
+def _text(value: Any) -> str:
+    """A value as the words that make it again."""
+    if isinstance(value, tuple):
+        return " ".join(_text(entry) for entry in value)
+    if callable(value) and not isinstance(value, Schedule):
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, Mapping) and not set(str(value)) & set('"$`\\'):
+        return f'"{value}"'  # easier to read than shlex's quotes within quotes
+    return shlex.quote(str(value))
+
+
+def _number(variables: Sequence[str], default: int) -> int:
+    """The first of some environment variables that MPI launchers set."""
+    return next((int(os.environ[name]) for name in variables if os.environ.get(name, "").isdigit()), default)

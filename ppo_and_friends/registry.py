@@ -1,0 +1,133 @@
+"""Experiments by name. Imports neither torch nor an environment library, so that listing them is instant.
+
+@experiment("CartPole")
+def cart_pole() -> Experiment:
+    '''One line for --list.'''
+    from ... import ...   # environments are imported when the experiment is built, not before
+    return Experiment(...)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from ppo_and_friends.config import Experiment
+from ppo_and_friends.custom import load_custom
+from ppo_and_friends.errors import UserError
+
+ENTRY_POINTS = "ppo_and_friends.launchers"
+GYMNASIUM = "gymnasium:"
+
+Launcher = Callable[[], Experiment]
+
+_launchers: dict[str, Launcher] = {}
+
+
+def experiment(name: str) -> Callable[[Launcher], Launcher]:
+    """Register a function that returns an `Experiment` under `name`; its docstring's first line is for --list."""
+
+    def register(launcher: Launcher) -> Launcher:
+        _launchers[name] = launcher
+        return launcher
+
+    return register
+
+
+def names() -> list[str]:
+    """Every experiment that can be called by name: this project's, then those of installed packages."""
+    return list(describe())
+
+
+def describe() -> dict[str, str]:
+    """{name: one line that says what it is}."""
+    lines = {name: (inspect.getdoc(launcher) or "").partition("\n")[0] for name, launcher in _builtin().items()}
+    return lines | {name: f"from {point.value}" for name, point in _entry_points().items() if name not in lines}
+
+
+def build(reference: str) -> Experiment:
+    """The experiment behind a reference, with its `name` set.
+
+    Args:
+        reference: a registered name in any letter case, `path/to/file.py:Name` (a function that returns an
+            Experiment, or an Experiment), or `gymnasium:ID`.
+    Raises:
+        UserError: there is no such experiment (the nearest is named), or its file does not run.
+    """
+    if reference.startswith(GYMNASIUM):
+        return _gymnasium(reference.removeprefix(GYMNASIUM))
+    if ".py:" in reference or reference.endswith(".py"):
+        return _from_file(reference)
+    known = {name.lower(): name for name in names()}
+    name = known.get(reference.lower())
+    if name is None:
+        raise UserError(f"There is no experiment '{reference}': {_nearest(reference, known)}--list shows all of them.")
+    launcher = _builtin().get(name) or _load(_entry_points()[name])
+    return _named(launcher, name, reference)
+
+
+def _builtin() -> dict[str, Launcher]:
+    import environments
+
+    for family in environments.FAMILIES:
+        importlib.import_module(f"environments.{family}")
+    return _launchers
+
+
+def _entry_points() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _load(point: Any) -> Any:
+    try:
+        return point.load()
+    except Exception as error:
+        raise UserError(
+            f"The launcher '{point.name}' of another package ({point.value}) cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _nearest(reference: str, known: dict[str, str]) -> str:
+    near = difflib.get_close_matches(reference.lower(), known, 1, 0.5)
+    return f"did you mean {known[near[0]]}? " if near else ""
+
+
+def _gymnasium(environment_id: str) -> Experiment:
+    from ppo_and_friends.vector.gym_vec import GymEnv
+
+    if not environment_id:
+        raise UserError(f"'{GYMNASIUM}' names no environment: write {GYMNASIUM}FrozenLake-v1, or another id.")
+    directory = re.sub(r"[^A-Za-z0-9._-]+", "_", environment_id).lstrip(".")
+    return Experiment(env=GymEnv(id=environment_id), name=directory)
+
+
+def _from_file(reference: str) -> Experiment:
+    if reference.endswith(".py"):
+        raise UserError(f"'{reference}' is a file: write {reference}:NAME, the function that returns an Experiment.")
+    return _named(load_custom(reference), reference.rpartition(":")[2], reference)
+
+
+def _named(launcher: Any, name: str, reference: str) -> Experiment:
+    """Call a launcher where it is a function, check what it gives, and name it."""
+    built = launcher
+    if callable(launcher):
+        try:
+            built = launcher()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"The launcher '{reference}' failed with {type(error).__name__}: {error}") from error
+    if not isinstance(built, Experiment):
+        raise UserError(
+            f"'{reference}' gives a {type(built).__name__}, but must be a function that returns an Experiment, "
+            "or an Experiment."
+        )
+    return dataclasses.replace(built, name=name)

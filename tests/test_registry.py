@@ -1,0 +1,128 @@
+"""Experiments by name, by file and by Gymnasium id."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppo_and_friends import registry
+from ppo_and_friends.config import Experiment, check_experiment
+from ppo_and_friends.errors import UserError
+
+LAUNCHER = """
+from dataclasses import dataclass
+from ppo_and_friends.config import Experiment
+
+@dataclass(frozen=True)
+class Env:
+    size: int = 3
+
+def my_task():
+    return Experiment(env=Env(), num_timesteps=42)
+
+ready = Experiment(env=Env(4))
+number = 3
+
+def broken():
+    raise KeyError("colour")
+"""
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(LAUNCHER)
+    return str(path)
+
+
+def test_every_launcher_builds_and_is_described() -> None:
+    lines = registry.describe()
+    assert {"CartPole", "LunarLanderContinuous", "Walker2d", "HumanoidStandup"} <= set(lines)
+    for name, line in lines.items():
+        assert 10 < len(line) < 100, name
+        experiment = registry.build(name)
+        assert experiment.name == name
+        check_experiment(experiment, experiment.envs_per_proc)
+
+
+def test_letter_case_does_not_matter() -> None:
+    assert registry.build("lunarlandercontinuous").name == "LunarLanderContinuous"
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UserError, match="no experiment 'Carpole': did you mean CartPole.*--list"):
+        registry.build("Carpole")
+    with pytest.raises(UserError, match="no experiment 'qqqq': --list"):
+        registry.build("qqqq")
+
+
+def test_a_gymnasium_id_is_an_experiment() -> None:
+    experiment = registry.build("gymnasium:ALE/Pong-v5")
+    assert (experiment.env.id, experiment.name) == ("ALE/Pong-v5", "ALE_Pong-v5")
+    with pytest.raises(UserError, match="names no environment"):
+        registry.build("gymnasium:")
+
+
+def test_a_file_gives_a_function_or_an_experiment(launcher: str) -> None:
+    assert registry.build(launcher + ":my_task").num_timesteps == 42
+    assert registry.build(launcher + ":my_task").name == "my_task"
+    assert registry.build(launcher + ":ready").env.size == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (":my_tusk", r"has no 'my_tusk': did you mean .*mine\.py:my_task"),
+        (":number", "gives a int, but must be a function that returns an Experiment"),
+        (":broken", "failed with KeyError: 'colour'"),
+        ("", "is a file: write .*mine.py:NAME"),
+    ],
+)
+def test_mistakes_in_a_reference_to_a_file(launcher: str, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        registry.build(launcher + name)
+
+
+def test_a_syntax_error_is_given_with_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.py"
+    path.write_text("x = 1\ndef my_task(:\n")
+    with pytest.raises(UserError, match=r"wrong\.py, line 2: invalid syntax"):
+        registry.build(f"{path}:my_task")
+    with pytest.raises(UserError, match="There is no file"):
+        registry.build(f"{tmp_path}/absent.py:my_task")
+
+
+class EntryPoint:
+    """An entry point of another package."""
+
+    value = "other_package.launchers:maze"
+
+    def __init__(self, broken: bool) -> None:
+        self.name, self.broken = "Maze", broken
+
+    def load(self) -> object:
+        if self.broken:
+            raise ImportError("no module named maze")
+        return lambda: Experiment(env=None)
+
+
+def test_entry_points_are_listed_without_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [EntryPoint(broken=True)])
+    assert registry.describe()["Maze"] == "from other_package.launchers:maze"
+    with pytest.raises(UserError, match="'Maze' of another package .* cannot be imported: ImportError"):
+        registry.build("maze")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [EntryPoint(broken=False)])
+    assert registry.build("maze").name == "Maze"
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    heavy = ("torch", "numpy", "gymnasium", "mujoco", "mpi4py", "tyro")
+    script = (
+        "import sys; from ppo_and_friends.cli import main; code = main(['--list']); "
+        f"print('loaded:', [name for name in {heavy} if name in sys.modules]); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "CartPole" in done.stdout and "loaded: []" in done.stdout
