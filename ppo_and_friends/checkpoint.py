@@ -203,6 +203,18 @@ class StateDirectory:
         self._documents = {}
 
 
+def write_state(path: Path | str, state: dict[str, Any], iteration: int) -> None:
+    """One state in a file of its own, atomically.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        write_atomically(Path(path), pack(state, iteration))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
+
+
 def read_state(path: Path | str) -> dict[str, Any]:
     """The state in a file, or the last one of a state directory; tensors on the CPU.
 

@@ -37,13 +37,22 @@ def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:
         reference: what `-e` said, for the config file that the run saves.
     """
     from ppo_and_friends.launch import run_ranks
-    from ppo_and_friends.ppo import PPO
 
-    def train(comm: Any) -> int:
-        PPO(experiment, run, comm).learn()
-        return 0
+    if run.test and (run.render or run.render_gif):
+        prepare_headless()
 
-    return run_ranks(train)
+    def work(comm: Comm) -> int:
+        limit_threads(1)  # small networks: a second thread costs more than it computes
+        if run.test:
+            from ppo_and_friends.testing import run_test
+
+            run_test(experiment, run, reference, comm)
+            return 0
+        from ppo_and_friends.ppo import PPO
+
+        return PPO(experiment, run, comm, reference).learn().exit_code
+
+    return run_ranks(work)
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -52,7 +52,7 @@ class Training:
             signal = stack.enter_context(stop_signals(ppo.comm.abort))
             if self.directory is not None:
                 config = {"environment": ppo.reference, "experiment": to_plain(ppo.experiment)}
-                self.directory.open(config, provenance(), self.options.clobber)
+                self.directory.open(config, provenance(ppo.comm.size, ppo.threads, str(ppo.device)), self.options.clobber)
                 stack.callback(self.directory.close)
             if ppo.comm.rank == 0 and ppo.run is not None:
                 print(first_line(ppo.env.spec, ppo.device, ppo.comm.size, ppo.threads), flush=True)
@@ -64,10 +64,8 @@ class Training:
             if ppo.iteration == 0:
                 self._save()
             if self.directory is not None:
-                total = ppo.experiment.num_timesteps
-                self.log = stack.enter_context(
-                    Logger(self.directory.path, total, ppo.progress, self.options.verbose)
-                )
+                verbose = self.options.verbose
+                self.log = stack.enter_context(Logger(self.directory.path, ppo.iteration, ppo.progress, verbose))
             for group in ppo.groups:
                 group.learner.signal = signal
             stopped = self._loop(signal)
@@ -199,7 +197,7 @@ class Training:
 
     def _say(self, text: str) -> None:
         if self.writes:
-            self.log.say(text)
+            print(text, flush=True)
 
     def _command(self, *flags: str) -> str:
         return command(self.ppo.reference, self.options, *flags)

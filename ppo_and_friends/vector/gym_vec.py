@@ -88,6 +88,26 @@ class GymVec:
             self._log.update({key: torch.from_numpy(column) for key, column in self._backend.log.items()})
         return (self._cut if cut else self._plain,)
 
+    def encode(self, observation: Any) -> tuple[Tree, bool]:
+        """An observation as Gymnasium gives it, or a batch of them with one more leading axis (spaces without
+        parts only), as tensors `[B, ...]`; and whether it was a batch."""
+        layout = self._backend.interface.layout
+        batched = layout.space.shape is not None and np.ndim(observation) > len(layout.space.shape)
+        values = list(observation) if batched else [observation]
+        arrays = [np.zeros((len(values), *part.shape), part.dtype) for part in layout.parts]
+        write = layout.writer(arrays)
+        try:
+            for row, value in enumerate(values):
+                write(row, value)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"This is no observation of {self.spec.task}: {error}.") from error
+        tensors = tuple(torch.from_numpy(array) for array in arrays)
+        return (tensors if len(tensors) > 1 else tensors[0]), batched
+
+    def decode(self, actions: np.ndarray) -> list[Any]:
+        """Each row of `[B, columns]` as its environment takes it."""
+        return self._backend.interface.actions.decode(actions)
+
     def state(self) -> dict[str, Any] | None:
         return self._backend.state()
 

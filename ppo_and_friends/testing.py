@@ -1,0 +1,105 @@
+"""A test: load a state, run whole episodes, report them, film the first. Nothing is learned, nothing is moved."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppo_and_friends import registry
+from ppo_and_friends.checkpoint import StateDirectory
+from ppo_and_friends.comm import Comm
+from ppo_and_friends.config import Experiment, RunConfig
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.evaluate import Evaluation, evaluate
+from ppo_and_friends.files import unused
+from ppo_and_friends.gif import GifRecorder
+from ppo_and_friends.logger import first_line
+from ppo_and_friends.policy import RandomPolicy
+from ppo_and_friends.ppo import PPO
+from ppo_and_friends.serialize import from_plain, to_plain
+from ppo_and_friends.training import check_same_experiment, command, directory_of, evaluation_seed, from_bytes, to_bytes
+from ppo_and_friends.window import Window
+
+
+def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm) -> Evaluation:
+    """Run `run.num_test_runs` episodes over `experiment.envs_per_proc` rows on each rank, and print what they gave.
+
+    Raises:
+        UserError: there is no state, or nothing can be rendered.
+    """
+    directory = directory_of(experiment, run)
+    state = None
+    if not run.random_policy:
+        state = _read(directory, run, reference, comm)
+        experiment = settings_of_state(state, experiment, reference)
+    window = Window(run.frame_pause) if run.render and comm.rank == 0 else None
+    ppo = PPO(experiment, run, comm, reference, render=run.render or run.render_gif)
+    if state is not None:
+        check_same_experiment(ppo, state, str(directory))
+        ppo.load_shared_state(state["shared"])
+    gif = GifRecorder(run.gif_fps) if run.render_gif and comm.rank == 0 else None
+    sinks = [sink for sink in (window, gif) if sink is not None]
+    if comm.rank == 0:
+        print(first_line(ppo.env.spec, ppo.device, comm.size, ppo.threads), flush=True)
+    policy: Any = ppo.policy(not run.test_explore)
+    if run.random_policy:
+        policy = RandomPolicy(ppo.env.spec.groups[0].action, torch.Generator().manual_seed(ppo.seed + comm.rank))
+    seed = evaluation_seed(experiment_seed(run), ppo.iteration, comm.rank)
+    limit = experiment.evaluation.max_episode_steps
+    result = evaluate(ppo.collector.env, policy, run.num_test_runs, seed, comm, limit, sinks)
+    if window is not None:
+        window.close()
+    if comm.rank == 0:
+        _report(result, directory, run, ppo, gif)
+    ppo.env.close()
+    return result
+
+
+def experiment_seed(run: RunConfig) -> int:
+    """Episodes of a test repeat with the same --random_seed."""
+    return max(0, run.random_seed)
+
+
+def _read(directory: Path, run: RunConfig, reference: str, comm: Comm) -> dict[str, Any]:
+    data = b""
+    if comm.rank == 0:
+        state = StateDirectory(directory).load(run.checkpoint)
+        if state is None:
+            raise UserError(
+                f"There is no saved state in {directory}: train first with {command(reference, run)}, "
+                "or test with --random_policy."
+            )
+        data = to_bytes(state)
+    return from_bytes(comm.broadcast_bytes(data))
+
+
+def settings_of_state(state: dict[str, Any], experiment: Experiment, reference: str) -> Experiment:
+    """The settings that the state was trained with, and over them what this command line itself asked for."""
+    default = to_plain(registry.build(reference))
+    asked = to_plain(experiment)
+    merged = _overridden(state["config"], default, asked) | {"name": experiment.name}
+    trained = from_plain(experiment, merged)
+    return dataclasses.replace(trained, envs_per_proc=experiment.envs_per_proc, evaluation=experiment.evaluation)
+
+
+def _overridden(saved: Any, default: Any, asked: Any) -> Any:
+    """`saved` with the entries in which `asked` is not `default`."""
+    if isinstance(saved, dict) and isinstance(asked, dict) and isinstance(default, dict):
+        names = dict.fromkeys((*saved, *asked))
+        return {name: _overridden(saved.get(name), default.get(name), asked.get(name, saved.get(name))) for name in names}
+    return saved if asked == default else asked
+
+
+def _report(result: Evaluation, directory: Path, run: RunConfig, ppo: PPO, gif: GifRecorder | None) -> None:
+    print(result.report())
+    if gif is not None:
+        folder = directory / "gif"
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = "random" if run.random_policy else f"{ppo.iteration:06d}"
+        print(f"GIF: {gif.write(unused(folder / f'{ppo.experiment.name}-{kind}.gif'))}")
+    if run.save_test_scores:
+        directory.mkdir(parents=True, exist_ok=True)
+        print(f"Scores: {result.write(unused(directory / 'test_scores.json'))}")
