@@ -42,7 +42,6 @@ def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:
         prepare_headless()
 
     def work(comm: Comm) -> int:
-        limit_threads(1)  # small networks: a second thread costs more than it computes
         if run.test:
             from ppo_and_friends.testing import run_test
 

@@ -52,6 +52,8 @@ def load_module(source: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None  # a file that ends in .py always has a loader
         module = importlib.util.module_from_spec(spec)
+        if (folder := str(path.resolve().parent)) not in sys.path:
+            sys.path.append(folder)  # a launcher may import the files beside it
         sys.modules[name] = module  # dataclasses and pickling look the module up while it runs
         try:
             spec.loader.exec_module(module)
