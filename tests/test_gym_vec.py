@@ -392,6 +392,25 @@ def test_exact_state(name: str) -> None:
     assert cuts > 0
 
 
+class Sampling(Echo):
+    """Draws its observations from its own space, whose generator is state too."""
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+def test_generators_of_spaces_are_state() -> None:
+    env, other = (GymEnv("Sampling", factory=Sampling).make(1) for _ in range(2))
+    env.reset(0)
+    other.reset(0)
+    take(env, 0)
+    state = env.state()
+    assert state is not None
+    other.load_state(state)
+    for _ in range(3):
+        assert_same(take(env, 0), take(other, 0))
+
+
 class Restless(Toy):
     """Keeps something that cannot be saved, or that is held in two places."""
 

@@ -21,8 +21,8 @@ class GymEnv:
 
     id                 a registered id ("CartPole-v1", "my_module:Mine-v0"); with `factory`, a name for messages
     kwargs             given to the environment's constructor
-    workers            0 steps all rows in this process; K > 0 deals them out to at most K processes, which pays
-                       where one step costs more than about 0.1 ms
+    workers            0 steps all rows in this process; K > 0 deals them out to at most K processes, whose messages
+                       cost some tenths of a millisecond a step: it pays where all rows together take much longer
     max_episode_steps  a time limit in place of the registered one
     factory            called with `kwargs` (and render_mode="rgb_array" where frames are wanted) in place of
                        gymnasium.make: for environments that are wrapped, or not registered

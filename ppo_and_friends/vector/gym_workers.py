@@ -106,9 +106,7 @@ class Workers:
             partial(Block, interface, sent, first, min(self._slots, rows - first), self._slots)
             for first in range(0, rows, self._slots)
         ]
-        self._vector: AsyncVectorEnv[Any, Any] = AsyncVectorEnv(
-            blocks, shared_memory=True, copy=False, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP
-        )
+        self._vector = _start(blocks, interface.name)
         self.buffers = interface.buffers(rows)
         for key, shared in self._vector.observations.items():
             joined = shared.reshape(-1, *shared.shape[2:])[:rows]
@@ -125,8 +123,6 @@ class Workers:
         self._flat_actions[: self._total] = actions
         with self._explained():
             told = self._vector.step(self._actions)[4]["told"]
-        for key, column in self.log.items():
-            column.fill(log_default(key))
         for block, (_, log) in enumerate(told):
             for key, column in log.items():
                 if key not in self.log:
@@ -191,6 +187,16 @@ class Workers:
         codes = [(n, p.exitcode) for n, p in enumerate(self._vector.processes) if p.exitcode is not None]
         ranges = (f"rows {n * self._slots} on: exit code {code}" for n, code in codes)
         return ", ".join(ranges) or "its pipe closed"
+
+
+def _start(blocks: list[Any], name: str) -> AsyncVectorEnv[Any, Any]:
+    try:
+        return AsyncVectorEnv(blocks, copy=False, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP)
+    except (EOFError, ConnectionError) as error:
+        raise UserError(
+            f"The worker processes of {name} ended before they began, as they do where the main script has no "
+            '`if __name__ == "__main__":`; give it one, or set env.workers to 0.'
+        ) from error
 
 
 def _sent(build: Build, name: str, origins: tuple[Any, ...]) -> bytes:
