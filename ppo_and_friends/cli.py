@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppo_and_friends import registry
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment
@@ -15,6 +15,9 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.flags import Words, last, leaves, split
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import from_plain, read_config
+
+if TYPE_CHECKING:
+    from ppo_and_friends.comm import Comm
 
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -39,6 +42,8 @@ def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:
     from ppo_and_friends.launch import run_ranks
 
     if run.test and (run.render or run.render_gif):
+        from ppo_and_friends.render import prepare_headless
+
         prepare_headless()
 
     def work(comm: Comm) -> int:

@@ -14,14 +14,13 @@ from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
-from ppo_and_friends.files import unused
 from ppo_and_friends.gif import GifRecorder
-from ppo_and_friends.logger import first_line
+from ppo_and_friends.display import first_line
 from ppo_and_friends.policy import RandomPolicy
 from ppo_and_friends.ppo import PPO
+from ppo_and_friends.render import Window
 from ppo_and_friends.serialize import from_plain, to_plain
 from ppo_and_friends.training import check_same_experiment, command, directory_of, evaluation_seed, from_bytes, to_bytes
-from ppo_and_friends.window import Window
 
 
 def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm) -> Evaluation:
@@ -35,7 +34,7 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
     if not run.random_policy:
         state = _read(directory, run, reference, comm)
         experiment = settings_of_state(state, experiment, reference)
-    window = Window(run.frame_pause) if run.render and comm.rank == 0 else None
+    window = Window(experiment.name, run.frame_pause) if run.render and comm.rank == 0 else None
     ppo = PPO(experiment, run, comm, reference, render=run.render or run.render_gif)
     if state is not None:
         check_same_experiment(ppo, state, str(directory))
@@ -47,7 +46,7 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
     policy: Any = ppo.policy(not run.test_explore)
     if run.random_policy:
         policy = RandomPolicy(ppo.env.spec.groups[0].action, torch.Generator().manual_seed(ppo.seed + comm.rank))
-    seed = evaluation_seed(experiment_seed(run), ppo.iteration, comm.rank)
+    seed = evaluation_seed(ppo.seed, ppo.iteration)
     limit = experiment.evaluation.max_episode_steps
     result = evaluate(ppo.collector.env, policy, run.num_test_runs, seed, comm, limit, sinks)
     if window is not None:
@@ -56,11 +55,6 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
         _report(result, directory, run, ppo, gif)
     ppo.env.close()
     return result
-
-
-def experiment_seed(run: RunConfig) -> int:
-    """Episodes of a test repeat with the same --random_seed."""
-    return max(0, run.random_seed)
 
 
 def _read(directory: Path, run: RunConfig, reference: str, comm: Comm) -> dict[str, Any]:
@@ -96,10 +90,7 @@ def _overridden(saved: Any, default: Any, asked: Any) -> Any:
 def _report(result: Evaluation, directory: Path, run: RunConfig, ppo: PPO, gif: GifRecorder | None) -> None:
     print(result.report())
     if gif is not None:
-        folder = directory / "gif"
-        folder.mkdir(parents=True, exist_ok=True)
         kind = "random" if run.random_policy else f"{ppo.iteration:06d}"
-        print(f"GIF: {gif.write(unused(folder / f'{ppo.experiment.name}-{kind}.gif'))}")
+        print(f"GIF: {gif.save(directory / 'gif', f'{ppo.experiment.name}-{kind}')}")
     if run.save_test_scores:
-        directory.mkdir(parents=True, exist_ok=True)
-        print(f"Scores: {result.write(unused(directory / 'test_scores.json'))}")
+        print("Scores: {} {}".format(*result.save(directory)))

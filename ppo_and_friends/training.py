@@ -18,7 +18,8 @@ from ppo_and_friends.checkpoint import StateDirectory, differences, read_state
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
-from ppo_and_friends.logger import Logger, NullLogger, first_line
+from ppo_and_friends.display import first_line
+from ppo_and_friends.logger import Logger, NullLogger
 from ppo_and_friends.provenance import provenance
 from ppo_and_friends.serialize import from_plain, to_plain
 from ppo_and_friends.signals import exit_code, stop_signals
@@ -126,7 +127,7 @@ class Training:
             self.evaluation_env,
             ppo.policy(),
             settings.episodes,
-            evaluation_seed(ppo.seed, ppo.iteration, ppo.comm.rank),
+            evaluation_seed(ppo.seed, ppo.iteration),
             ppo.comm,
             settings.max_episode_steps,
         )
@@ -232,9 +233,9 @@ def command(reference: str, run: RunConfig, *flags: str) -> str:
     return shlex.join([*words, *flags])
 
 
-def evaluation_seed(seed: int, iteration: int, rank: int) -> int:
-    """Apart from every seed of training, and different at each evaluation and rank."""
-    return (seed * 1_000_003 + iteration * 8_191 + rank + 1_000_000_007) % 2**31
+def evaluation_seed(seed: int, iteration: int) -> int:
+    """Apart from every seed of training, and different at each evaluation."""
+    return (seed * 1_000_003 + iteration * 8_191 + 1_000_000_007) % 2**31
 
 
 def mean_length(result: Evaluation) -> float:
