@@ -1,0 +1,92 @@
+"""Where the metrics of a run go: progress.csv, TensorBoard, and the display. Rank 0 logs, others have `NullLogger`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ppo_and_friends.display import make_display
+from ppo_and_friends.progress_csv import ProgressCsv
+from ppo_and_friends.schedules import Progress
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class NullLogger:
+    """For ranks that do not write."""
+
+    def log(self, metrics: dict[str, float]) -> None:
+        """Take the metrics of one iteration."""
+
+    def say(self, text: str) -> None:
+        """Print a line that does not break the display."""
+
+    def close(self) -> None:
+        """Write what is pending."""
+
+    def __enter__(self) -> NullLogger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Logger(NullLogger):
+    """Writes into a state directory, from `start` on. With `clobber`, only after the first save of the new run.
+
+    Args:
+        directory: None keeps nothing.
+        iteration: iterations done so far: what an interrupted run logged beyond is dropped.
+        start: timesteps done so far, and the total.
+        verbose: show every metric.
+    """
+
+    def __init__(self, directory: Path | None, iteration: int, start: Progress, verbose: bool = False) -> None:
+        self._files: NullLogger = NullLogger() if directory is None else Files(directory, iteration, start.timesteps)
+        self._display = make_display(start, verbose)
+
+    def log(self, metrics: dict[str, float]) -> None:
+        """Metrics of one iteration; `iteration` and `timesteps` among them.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        self._display.update(metrics)
+        self._files.log(metrics)
+
+    def say(self, text: str) -> None:
+        self._display.say(text)
+
+    def close(self) -> None:
+        self._display.close()
+        self._files.close()
+
+
+class Files(NullLogger):
+    """progress.csv and TensorBoard events, complete after every iteration."""
+
+    def __init__(self, directory: Path, iteration: int, timesteps: int) -> None:
+        self._csv = ProgressCsv(directory / "progress.csv", iteration)
+        self._events_path, self._purge = directory / "tensorboard", timesteps + 1
+        self._events: SummaryWriter | None = None
+
+    def log(self, metrics: dict[str, float]) -> None:
+        self._csv.append(metrics)
+        if self._events is None:  # imported only now: it would delay the first step
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(self._events_path), purge_step=self._purge)
+        for name, value in metrics.items():
+            if math.isfinite(value) and name != "timesteps":
+                self._events.add_scalar(name, value, int(metrics["timesteps"]))
+        self._events.flush()
+
+    def close(self) -> None:
+        self._csv.close()
+        if self._events is not None:
+            self._events.close()
