@@ -27,7 +27,7 @@ class Rows:
 
         def tree(rows: int, specs: tuple[TensorSpec, ...], like: Tree | None = None) -> Tree:
             parts = tuple(empty(rows, part.shape, part.dtype) for part in specs)
-            return parts if len(parts) > 1 else parts[0]
+            return parts[0] if len(parts) == 1 else parts
 
         def observations(rows: int) -> Obs:
             actor = tree(rows, spec.actor)
@@ -50,12 +50,13 @@ class Rows:
         self.noise = net.distribution.start(count)
         self.now_age = torch.zeros(count, dtype=torch.int64, device=device)
         self.count = 0  # steps ever, which times the exploration noise
+        self.restarted = True
         self.last = steps  # the row of `obs` where the last rollout ended
 
     def begin(self, obs: Obs) -> None:
         """Start every row anew from an observation just reset."""
         self._write(self.obs, 0, obs)
-        self.first[0] = True
+        self.first[0] = self.restarted = True
         self.now_age.zero_()
         self.core_state.zero_()
 
@@ -63,6 +64,7 @@ class Rows:
         """The last row becomes the first: a rollout starts where the one before ended."""
         self._write(self.obs, 0, _at(self.obs, self.last))
         self.first[0] = self.first[self.last].clone()
+        self.restarted = False
 
     def act(self, step: int) -> Tensor:
         """Decide, and keep what was decided."""
@@ -145,6 +147,7 @@ class Rows:
             first=self.first[: steps + 1],
             age=self.age[:steps],
             actor_states=self.actor_states[: -(-steps // self.length)],
+            restarted=self.restarted,
             log=log,
         )
         self._check(rollout)
@@ -162,7 +165,7 @@ class Rows:
                     key = f" ('{spec.key_of(column[0])}')" if spec is not None and len(column) == 1 else ""
                     raise EnvironmentFailure(
                         f"row {row} returned a {what}{key} that is not finite in step {step} of the rollout, "
-                        f"{int(self.age[step, row])} steps into its episode: mend the environment, or its actions' bounds."
+                        f"{int(self.age[step, row])} steps into its episode: mend the environment or its action bounds."
                     )
 
     def state(self) -> dict[str, Any]:
@@ -224,11 +227,16 @@ class Collector:
         return [rows.rollout(steps) for rows in self.groups]
 
     def state(self) -> dict[str, Any]:
-        return {"env": self.env.state(), "groups": [rows.state() for rows in self.groups], "resets": self.resets}
+        return {
+            "env": self.env.state(),
+            "groups": [rows.state() for rows in self.groups],
+            "seed": self.seed,
+            "resets": self.resets,
+        }
 
     def load_state(self, state: dict[str, Any]) -> bool:
         """Go on where `state` was taken; False when the environment cannot, and rows start anew."""
-        self.resets = state["resets"]
+        self.seed, self.resets = state["seed"], state["resets"]
         if state["env"] is None:
             return False
         self.env.load_state(state["env"])

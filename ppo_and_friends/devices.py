@@ -30,7 +30,9 @@ def check_device(device: str, allow_mpi_gpu: bool, ranks: int) -> None:
             f"{flag} needs a GPU, but torch {torch.__version__} sees none: leave the flag out, or install a CUDA build."
         )
     if wanted.type == "cuda" and (wanted.index or 0) >= visible:
-        raise UserError(f"--device is '{device}', but this machine has {visible} GPUs: use cuda:0 to cuda:{visible - 1}.")
+        raise UserError(
+            f"--device is '{device}', but this machine has {visible} GPUs: use cuda:0 to cuda:{visible - 1}."
+        )
     if wanted.type == "cuda" and ranks > 1 and not allow_mpi_gpu:
         raise UserError(f"--device is '{device}' with {ranks} ranks: add --allow_mpi_gpu to share GPUs between ranks.")
 
@@ -70,7 +72,8 @@ class OnDevice:
         obs = self._carry_obs(step.obs)
         final = obs if step.final is step.obs else self._carry_obs(step.final)
         log = {name: values.to(self.device) for name, values in step.log.items()}
-        return Step(obs, final, *(part.to(self.device) for part in step[2:6]), log)
+        reward, terminated, truncated, active = (part.to(self.device) for part in step[2:6])
+        return Step(obs, final, reward, terminated, truncated, active, log)
 
     def _carry_obs(self, obs: Obs) -> Obs:
         actor = tree_map(lambda part: part.to(self.device), obs.actor)

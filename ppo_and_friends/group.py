@@ -60,6 +60,8 @@ class Group:
         targets = compute_targets(self.net, rollout, self.carry, self.config, self.learner.length)
         self.carry = targets.critic_carry
         measure(self.net, rollout, targets)
+        if raw.restarted:
+            self.tracker.restart()
         returns, lengths = self.tracker.update(raw.raw_rewards, raw.ended, raw.active)
         episodes = torch.tensor([len(returns), returns.sum(), lengths.sum()], dtype=torch.float64)
         sums = torch.cat((advantage_sums(targets).cpu(), episodes))
@@ -78,8 +80,8 @@ class Group:
     def shared_state(self) -> dict[str, Any]:
         """What is the same on every rank."""
         return {
-            "net": self.net.state_dict(),
-            "addons": self.addons.state_dict(),
+            "net": _copy(self.net),
+            "addons": _copy(self.addons),
             "learner": self.learner.state(),
         }
 
@@ -102,3 +104,8 @@ class Group:
         self.carry = state["carry"].to(self.carry.device)
         for addon, saved in zip(self._addons(), state["addons"], strict=True):
             addon.load_state(saved)
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    """A state dict that further training does not change."""
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}

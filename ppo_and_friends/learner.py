@@ -59,6 +59,7 @@ class Learner:
         self.flat = FlatParameters([Part("net", net, config.max_grad_norm, self.lr), *own], len(TAIL))
         self.adam = FlatAdam(self.flat, config.adam_betas, config.adam_eps)
         comm.broadcast_(self.flat.values)
+        self.own_bad = torch.zeros((), device=device)  # minibatches of this update that were not finite on this rank
         self.signal: Any = NoSignals()
         self.save_wanted = False  # set by whoever decides on this rank
 
@@ -74,6 +75,7 @@ class Learner:
             self.lr.fill_(config.lr(progress))
         self.clip.fill_(config.clip_range(progress))
         self.entropy_weight.fill_(config.entropy_weight(progress))
+        self.own_bad.zero_()
         totals = torch.zeros(len(TAIL) + 1, device=self.flat.tail.device)
         generator = Generator().manual_seed((seed * 1_000_003 + iteration) % 2**63)
         chunks = data.weights.shape[1] // self.rows
@@ -109,7 +111,7 @@ class Learner:
             torch.mv(per_sample, weights.flatten(), out=tail[:7])
             tail[7] = ~(loss.isfinite() & flat.gradient.sum().isfinite())
             tail[8], tail[9] = bool(self.signal.wanted), self.save_wanted
-            self.local_bad = tail[7].clone()
+            self.own_bad += tail[7]
             self.comm.sum_(flat.reduced)
             norm = self.adam.step(tail[0])
             self._adapt(tail)
@@ -155,7 +157,7 @@ class Learner:
     def _check(self, sums: list[float], iteration: int, number: int) -> None:
         if sums[7] == 0 and sums[-1] - sums[-1] == 0:
             return
-        own = f"rank {self.comm.rank}: the loss or its gradient" if float(self.local_bad) else ""
+        own = f"rank {self.comm.rank}: the loss or its gradient" if float(self.own_bad) else ""
         gathered = self.comm.gather_bytes(own.encode())
         named = b"; ".join(message for message in gathered if message) if gathered is not None else None
         where = self.comm.broadcast_bytes(named).decode() or "the gradient"
@@ -174,8 +176,8 @@ class Learner:
             "grad_norm": sums[-1] / steps,
             "lr": float(self.lr),
             "epochs": float(epochs),
-            "stop": sums[8],
-            "save": sums[9],
+            "stop": sums[8] / steps,
+            "save": sums[9] / steps,
         }
 
     def state(self) -> dict[str, Any]:

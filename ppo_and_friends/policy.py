@@ -39,7 +39,7 @@ class NetPolicy:
 
 
 class RandomPolicy:
-    """Uniform over legal actions; standard normal where a box has no bounds."""
+    """Uniform over legal actions; standard normal where a column of a box has not two finite bounds."""
 
     def __init__(self, space: ActionSpace, generator: Generator) -> None:
         self.space, self.generator = space, generator
@@ -53,7 +53,7 @@ class RandomPolicy:
             low, high = torch.tensor(space.low), torch.tensor(space.high)
             uniform = low + (high - low) * torch.rand(rows, space.columns, generator=self.generator)
             normal = torch.randn(rows, space.columns, generator=self.generator)
-            return torch.where(low.isfinite() & high.isfinite(), uniform, normal), None
+            return torch.where((high - low).isfinite(), uniform, normal).clamp(low, high), None
         weights = torch.rand(rows, sum(space.sizes), generator=self.generator)
         if obs.mask.shape[-1]:
             weights = weights.masked_fill(~obs.mask, -1)

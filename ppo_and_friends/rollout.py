@@ -25,6 +25,7 @@ class Rollout:
     first         [T+1, N] bool  this row starts an episode
     age           [T, N]         steps since the episode began
     actor_states  [C, N, S]      the actor core's state before each chunk
+    restarted                    every row was reset before this rollout, whether its episode had ended or not
     log           [T, N] each    named extras; NaN where a row had none
     """
 
@@ -42,6 +43,7 @@ class Rollout:
     first: Tensor
     age: Tensor
     actor_states: Tensor
+    restarted: bool
     log: dict[str, Tensor]
 
     @property

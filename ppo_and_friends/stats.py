@@ -10,17 +10,25 @@ from torch import Tensor, nn
 
 from ppo_and_friends.comm import Comm
 
+TINY = 1e-300  # a divisor where there is nothing to divide
+
 
 class Moments(nn.Module):
     """Running mean and variance of `[..., *shape]` samples: count, mean and M2 in float64 (Chan et al. 1983).
 
-    A rank measures its samples as sums shifted by the present mean, which all ranks share; the sums of all
-    ranks are therefore one addition, without loss of precision. Nothing moves until `absorb`:
+    A rank measures its samples around their own mean, so that an offset costs no precision, and the ranks'
+    measurements are pooled in one reduction. Nothing moves until `absorb`:
 
-        measure(x, weight)  ->  .delta  ->  comm.sum_(delta)  ->  absorb()
+        measure(x, weight)  ->  .delta  ->  reduce_moments(comm, ...)  ->  absorb()
     """
 
     live = True  # whether measuring it does anything
+    count: Tensor
+    mean: Tensor
+    m2: Tensor
+    delta: Tensor
+    shift: Tensor
+    inverse_std: Tensor
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
@@ -36,21 +44,15 @@ class Moments(nn.Module):
 
     def measure(self, samples: Tensor, weight: Tensor) -> None:
         """Set `delta` from samples `[..., *shape]` with weights `[...]`."""
-        flat = samples.reshape(weight.numel(), *self.shape).double() - self.mean
-        weight = weight.reshape(-1).double()
-        weighted = flat * weight.reshape(-1, *[1] * len(self.shape))
-        self.delta[0] = weight.sum()
-        self.delta[1:] = torch.cat((weighted.sum(0).flatten(), (weighted * flat).sum(0).flatten()))
+        flat = samples.reshape(weight.numel(), -1).double()
+        self.delta.copy_(pool(weight.reshape(-1).double(), flat, torch.zeros_like(flat[0])))
 
     def absorb(self) -> None:
-        """Merge `delta`, already summed over ranks, and clear it."""
-        count, (first, second) = self.delta[0], self.delta[1:].unflatten(0, (2, *(self.shape or (1,))))
-        first, second = first.reshape(self.shape), second.reshape(self.shape)
-        safe = count.clamp_min(1)
-        mean_shift, spread = first / safe, (second - first.square() / safe).clamp_min(0)
-        total = (self.count + count).clamp_min(1)
-        self.m2 += spread + mean_shift.square() * (self.count * count / total)
-        self.mean += mean_shift * (count / total)
+        """Merge `delta`, already pooled over ranks, and clear it."""
+        count, (mean, spread) = self.delta[0], self.delta[1:].reshape(2, *self.shape)
+        gap, total = mean - self.mean, (self.count + count).clamp_min(TINY)
+        self.m2 += spread + gap.square() * (self.count * count / total)
+        self.mean += gap * (count / total)
         self.count += count
         self.delta.zero_()
         self.refresh()
@@ -78,15 +80,27 @@ class FixedMoments(Moments):
         pass
 
 
+def pool(counts: Tensor, means: Tensor, spreads: Tensor) -> Tensor:
+    """Count, mean and M2 `[1 + 2 * D]` of R sets together, from their own: `[R]`, `[R, D]` and `[R, D]` or `[D]`."""
+    count = counts.sum()
+    mean = counts @ means / count.clamp_min(TINY)
+    spread = counts @ (means - mean).square() + spreads.reshape(-1, len(mean)).sum(0)
+    return torch.cat((count.unsqueeze(0), mean, spread))
+
+
 def reduce_moments(comm: Comm, moments: Iterable[Moments], extra: Tensor) -> Tensor:
-    """Sum the deltas of all `moments`, and `extra` `[K]` float64, over ranks: the one reduction of a rollout."""
+    """Pool the deltas of all `moments`, and sum `extra` `[K]` float64, over ranks: the one reduction of a rollout.
+
+    Every rank fills a line of its own in one buffer, because what is pooled from centred sums is not a plain sum."""
     moments = list(moments)
-    buffer = torch.cat([extra, *(item.delta.to(extra.device) for item in moments)])
+    buffer = extra.new_zeros(comm.size, extra.numel() + sum(item.delta.numel() for item in moments))
+    buffer[comm.rank] = torch.cat([extra, *(item.delta.to(extra.device) for item in moments)])
     comm.sum_(buffer)
-    parts = buffer.split([extra.numel(), *(item.delta.numel() for item in moments)])
-    for item, part in zip(moments, parts[1:], strict=True):
-        item.delta.copy_(part)
-    return parts[0]
+    own, *parts = buffer.split([extra.numel(), *(item.delta.numel() for item in moments)], 1)
+    for item, part in zip(moments, parts, strict=True):
+        counts, means, spreads = part.split([1, item.mean.numel(), item.mean.numel()], 1)
+        item.delta.copy_(pool(counts.squeeze(1), means, spreads))
+    return own.sum(0)
 
 
 class EpisodeTracker:
@@ -108,12 +122,17 @@ class EpisodeTracker:
         same_row[1:] = row[1:] == row[:-1]
         returns = total - torch.where(same_row, total.roll(1), 0)
         lengths = step - torch.where(same_row, step.roll(1), 0)
+        lived = lengths > 0  # a row that was absent all the time had no episode
         order = torch.arange(1, len(totals) + 1).unsqueeze(1)
         last = (ended.cpu() * order).amax(0)  # 1 + the time of each row's last end, 0 where it has none
         rows = torch.arange(len(last))
         self.returns = totals[-1] - torch.where(last > 0, totals[last - 1, rows], 0)
         self.lengths = steps[-1] - torch.where(last > 0, steps[last - 1, rows], 0)
-        return returns, lengths
+        return returns[lived], lengths[lived]
+
+    def restart(self) -> None:
+        """Forget the episodes under way: their rows were reset."""
+        self.returns, self.lengths = torch.zeros_like(self.returns), torch.zeros_like(self.lengths)
 
 
 class RecentEpisodes:

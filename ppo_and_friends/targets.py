@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor
 
@@ -34,11 +33,10 @@ def compute_targets(net: Net, rollout: Rollout, carry: Tensor, config: PPOConfig
     next_values = net.value_norm.denormalize(_final_values(net, rollout, states))
     next_values = next_values.clamp(*config.bootstrap_clip)
     cut = rollout.truncated | rollout.terminated | ~rollout.active
+    cut[:-1] |= ~rollout.active[1:]  # a row that goes absent without an end is bootstrapped, not continued
     if config.max_ts_per_ep:
         cut = cut | ((rollout.age + 1) % config.max_ts_per_ep == 0)
-    advantages = gae(
-        rollout.rewards, values, next_values, rollout.terminated, cut, config.gamma, config.gae_lambda
-    )
+    advantages = gae(rollout.rewards, values, next_values, rollout.terminated, cut, config.gamma, config.gae_lambda)
     before = torch.cat((carry.unsqueeze(0), states[:-1]))
     weights = rollout.active.to(values.dtype)
     return Targets(values, advantages, advantages + values, weights, before[:steps:length], states[-1])
@@ -101,10 +99,8 @@ def explained_variance(sums: Tensor) -> float:
 
 
 @torch.no_grad()
-def make_batch(
-    net: Net, rollout: Rollout, targets: Targets, sums: Tensor, config: PPOConfig, length: int = 1
-) -> Batch:
-    """One rollout as a `Batch` `[L, C * N]`, observations normalised once and advantages by the moments of all ranks."""
+def make_batch(net: Net, rollout: Rollout, targets: Targets, sums: Tensor, config: PPOConfig, length: int = 1) -> Batch:
+    """One rollout as a `Batch` `[L, C * N]`: observations normalised once, advantages by the moments of all ranks."""
     advantages = targets.advantages
     if config.normalize_advantages:
         mean = sums[1] / sums[0].clamp_min(1)
@@ -133,5 +129,3 @@ def make_batch(
     # States are kept per chunk, not per step: [C, N, S] folds to [1, C * N, S].
     steps = len(targets.values)
     return batch.map(lambda tensor: fold(tensor, length if len(tensor) == steps else 1))
-
-

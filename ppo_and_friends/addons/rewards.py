@@ -1,4 +1,7 @@
-"""What training sees of a reward: shifted, scaled by the spread of its discounted return, clipped. Scores see none of it."""
+"""What training sees of a reward: shifted, scaled by the spread of its discounted return, clipped.
+
+Scores see none of it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppo_and_friends.addons.base import Addon, Context
 from ppo_and_friends.config import PPOConfig
@@ -49,6 +53,8 @@ class RewardScaler:
 
 
 class _Scaler(Addon):
+    running: Tensor  # the discounted return of each row so far, [N]
+
     def __init__(self, gamma: float, rows: int) -> None:
         super().__init__()
         self.gamma = gamma
@@ -58,6 +64,8 @@ class _Scaler(Addon):
     def transform(self, rollout: Rollout, context: Context) -> Rollout:
         ended = rollout.ended
         rewards = torch.where(rollout.active, rollout.rewards, 0)
+        if rollout.restarted:
+            self.running = torch.zeros_like(self.running)
         sums = discounted_sums(rewards, ended, self.running, self.gamma)
         self.running = sums[-1] * ~ended[-1]
         self.moments.measure(sums, rollout.active)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-def surrogate_loss(ratio: Tensor, advantages: Tensor, clip: Tensor | float) -> Tensor:
-    """-min(ratio * A, clip(ratio, 1 - clip, 1 + clip) * A) (arXiv:1707.06347, equation 7)."""
+def surrogate_loss(ratio: Tensor, advantages: Tensor, clip: Tensor) -> Tensor:
+    """-min(ratio * A, clip(ratio, 1 - clip, 1 + clip) * A) (arXiv:1707.06347, equation 7); clip is a scalar."""
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
 
 
@@ -39,7 +39,7 @@ def ppo_losses(
     old_values: Tensor,
     returns: Tensor,
     *,
-    clip: Tensor | float,
+    clip: Tensor,
     value_clip: float,
     value_weight: float,
     entropy_weight: Tensor | float,

@@ -74,6 +74,9 @@ class Categoricals(Distribution):
     Parameters are log-probabilities `[..., columns * K]`, padded to the widest column K.
     """
 
+    exists: Tensor
+    slots: Tensor
+
     def __init__(self, features: int, space: ActionSpace) -> None:
         super().__init__()
         self.columns, self.widest = len(space.sizes), max(space.sizes)
@@ -93,7 +96,7 @@ class Categoricals(Distribution):
             logits = logits.masked_fill(~legal, ILLEGAL)
         logits = logits.unflatten(-1, (self.columns, self.widest))
         if self.padded:
-            logits = logits.masked_fill(~self.exists, ILLEGAL)
+            logits = logits.masked_fill(~self.exists, 2 * ILLEGAL)  # below illegal: a row may have no legal action
         return torch.log_softmax(logits, -1).flatten(-2)
 
     def _split(self, parameters: Tensor) -> Tensor:
@@ -121,21 +124,30 @@ class Gaussian(Distribution):
     """A diagonal Gaussian over raw actions, in units where the environment's bounds are -1 and 1.
 
     Parameters are means and log-stds, `[..., 2 * columns]`. Raw actions are stored; `to_environment` clips them
-    (or, with `squash`, passes them through tanh) and stretches them to the bounds. Columns without finite bounds
-    are passed on as they are. With `squash` the log-probability carries the change of variables; the entropy is
-    that of the raw Gaussian, and the divergence is exact, being the same before and after an invertible map.
+    (or, with `squash`, passes them through tanh) and stretches them to the bounds. Columns without two finite
+    bounds are passed on as they are, clipped at the one they have. With `squash` the log-probability carries the
+    change of variables; the entropy is that of the raw Gaussian, and the divergence is exact, being the same before
+    and after an invertible map.
     """
+
+    bounded: Tensor
+    low: Tensor
+    high: Tensor
+    start_of_range: Tensor
+    half_range: Tensor
 
     def __init__(self, features: int, space: ActionSpace, config: NetConfig) -> None:
         super().__init__()
         columns = space.columns
         self.columns, self.squash = columns, config.squash
         low, high = torch.tensor(space.low), torch.tensor(space.high)
-        bounded = low.isfinite() & high.isfinite()
+        bounded = (high - low).isfinite()  # not where one is infinite, or both so large that they mean no bound
         self.register_buffer("anchor", torch.zeros(0), persistent=False)
         self.register_buffer("bounded", bounded, persistent=False)
-        self.register_buffer("low", torch.where(bounded, low, -torch.ones(columns)), persistent=False)
-        self.register_buffer("high", torch.where(bounded, high, torch.ones(columns)), persistent=False)
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+        self.register_buffer("start_of_range", torch.where(bounded, low, -1.0), persistent=False)
+        self.register_buffer("half_range", torch.where(bounded, (high - low) * 0.5, 1.0), persistent=False)
         self.all_bounded = bool(bounded.all())
         self.head = nn.Linear(features, columns)
         self._make_std(features, config)
@@ -169,7 +181,8 @@ class Gaussian(Distribution):
         standard = (actions - mean) * torch.exp(-log_std)
         density = (standard.square() * -0.5 - log_std).sum(-1) - 0.5 * math.log(2 * math.pi) * self.columns
         if self.squash:  # log(1 - tanh(u)^2), written so that it does not underflow
-            density = density - 2 * (math.log(2) - actions - functional.softplus(-2 * actions)).sum(-1)
+            slope = 2 * (math.log(2) - actions - functional.softplus(-2 * actions))
+            density = density - (slope * self.bounded).sum(-1)
         return density
 
     def entropy(self, parameters: Tensor) -> Tensor:
@@ -182,10 +195,10 @@ class Gaussian(Distribution):
 
     def to_environment(self, actions: Tensor) -> Tensor:
         unit = actions.tanh() if self.squash else actions.clamp(-1, 1)
-        stretched = torch.addcmul(self.low, unit + 1, (self.high - self.low) * 0.5)
-        # Rounding must not leave the bounds: environments may assert them.
-        stretched = torch.minimum(torch.maximum(stretched, self.low), self.high)
-        return stretched if self.all_bounded else torch.where(self.bounded, stretched, actions)
+        stretched = torch.addcmul(self.start_of_range, unit + 1, self.half_range)
+        wanted = stretched if self.all_bounded else torch.where(self.bounded, stretched, actions)
+        # Rounding, and a column with one bound, must not leave the space: environments may assert it.
+        return torch.minimum(torch.maximum(wanted, self.low), self.high)
 
     def bounds_loss(self, parameters: Tensor) -> Tensor:
         outside = (parameters[..., : self.columns].abs() - SOFT_BOUND).clamp_min(0)
@@ -233,7 +246,5 @@ def make_distribution(features: int, space: ActionSpace, config: NetConfig, cust
     if space.kind == "box":
         return (StateDependentExploration if config.distribution == "gsde" else Gaussian)(features, space, config)
     if config.distribution == "gsde":
-        raise UserError(
-            f"net.distribution is gsde, but actions are {space.kind}: state-dependent exploration needs a Box; use auto."
-        )
+        raise UserError(f"net.distribution is gsde, which needs a Box, but actions are {space.kind}: leave it at auto.")
     return Categoricals(features, space)
