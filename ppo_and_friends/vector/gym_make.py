@@ -12,10 +12,12 @@ from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
 
 from ppo_and_friends.errors import UserError
 
-# What brings an environment family that registers its ids only where its package is there: (module, pip's name)
-NAMESPACES = {
-    "ALE": ("ale_py", "ppo_and_friends[atari]"),
-    "dm_control": ("dm_control", "ppo_and_friends[dm_control]"),
+# What registers the ids of an environment family when it is imported, after what it needs: (modules, pip's name)
+FAMILIES = {
+    "ALE": (("ale_py",), "ppo_and_friends[atari]"),
+    "dm_control": (("dm_control", "shimmy"), "ppo_and_friends[dm-control]"),
+    "GymV21Environment-v0": (("gym", "shimmy"), "ppo_and_friends[gym]"),
+    "GymV26Environment-v0": (("gym", "shimmy"), "ppo_and_friends[gym]"),
 }
 # pip's name for a module that environments import
 PACKAGES = {
@@ -25,7 +27,7 @@ PACKAGES = {
     "ale_py": "ppo_and_friends[atari]",
     "gym": "ppo_and_friends[gym]",
     "shimmy": "ppo_and_friends[gym]",
-    "dm_control": "ppo_and_friends[dm_control]",
+    "dm_control": "ppo_and_friends[dm-control]",
     "cv2": "opencv-python-headless",
 }
 
@@ -70,9 +72,9 @@ def make_environment(
 
 
 def _import_family(name: str) -> None:
-    """Import what registers the ids of a family such as ALE/..., because not every package does so by itself."""
-    module, package = NAMESPACES.get(name.split("/")[0], (None, None))
-    if module is not None:
+    """Import what registers the ids of a family such as ALE/..., because no package does so by itself."""
+    modules, package = FAMILIES.get(name.split("/")[0], ((), ""))
+    for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
@@ -90,8 +92,6 @@ def _unknown(name: str, error: Exception) -> str:
 
 
 def _missing(name: str, error: BaseException) -> str:
-    if name.startswith("Gym") and "Environment-v0" in name:  # Gymnasium's own placeholders name no module
-        return f'{name} needs the packages shimmy and gym; install them with `pip install "{PACKAGES["gym"]}"`.'
     cause = error if isinstance(error, ImportError) and error.name else error.__cause__
     module = getattr(cause, "name", None)
     if not module:
