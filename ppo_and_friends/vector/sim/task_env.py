@@ -102,7 +102,9 @@ class TaskEnv:
         """
         rows = len(state["age"])
         if rows != self.sim.rows:
-            raise UserError(f"The saved state has {rows} rows and this environment {self.sim.rows}; make it with {rows}.")
+            raise UserError(
+                f"The saved state has {rows} rows and this environment {self.sim.rows}; make it with {rows}."
+            )
         self.sim.load_state(state["simulation"])
         for name, tensor in self._memory.items():
             tensor.copy_(state["memory"][name])
