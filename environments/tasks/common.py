@@ -108,7 +108,9 @@ def load_model(xml_file: str) -> Any:
         raise UserError("MuJoCo tasks take their models from gymnasium; install it with: pip install gymnasium.")
     path = Path(found.origin).parent / "envs" / "mujoco" / "assets" / xml_file
     if not path.exists():
-        raise UserError(f"xml_file={xml_file!r} does not exist ({path}); name one of Gymnasium's models or a full path.")
+        raise UserError(
+            f"xml_file={xml_file!r} does not exist ({path}); name one of Gymnasium's models or a full path."
+        )
     return mujoco.MjModel.from_xml_path(str(path))
 
 
