@@ -1,5 +1,8 @@
 """Many MuJoCo worlds on the CPU: `mujoco.batch.Batch`, C++ threads behind one call, shared with torch without a copy."""
 
+# mujoco ships no types
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -52,8 +52,8 @@ class Task(Protocol):
     that is read again later.
     """
 
-    @property
-    def name(self) -> str: ...
+    name: ClassVar[str]
+    forward_after_reset: ClassVar[bool]  # whether `observe` or `apply` right after a reset read derived fields
 
     @property
     def substeps(self) -> int:
@@ -73,11 +73,6 @@ class Task(Protocol):
 
     @property
     def critic(self) -> tuple[TensorSpec, ...]: ...
-
-    @property
-    def forward_after_reset(self) -> bool:
-        """Whether `observe` or `apply` right after a reset read derived fields."""
-        ...
 
     def model(self) -> Any:
         """The compiled `mujoco.MjModel`, loaded from the package that ships it."""
