@@ -6,6 +6,7 @@ Clocks decide only when something is shown, never what is computed.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections import deque
@@ -50,7 +51,9 @@ def first_line(spec: Spec, device: str, ranks: int, threads: int) -> str:
 def make_display(start: Progress, verbose: bool, stream: TextIO | None = None) -> Display:
     """A bar where `stream` (standard output) is a terminal, lines where it is a file or a pipe."""
     output: TextIO = stream or sys.stdout
-    return (BarDisplay if output.isatty() else LineDisplay)(start, verbose, output)
+    # Open MPI gives its ranks a terminal of their own, wherever mpirun's output really goes.
+    terminal = output.isatty() and "OMPI_COMM_WORLD_SIZE" not in os.environ
+    return (BarDisplay if terminal else LineDisplay)(start, verbose, output)
 
 
 class Pace:

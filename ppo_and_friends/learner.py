@@ -45,16 +45,16 @@ class Learner:
         total_rows: int,
         length: int = 1,
     ) -> None:
-        self.net, self.addons, self.config, self.comm = net, addons, config, comm
+        self.net, self.config, self.comm = net, config, comm
         self.rows, self.first_row, self.total_rows, self.length = rows, first_row, total_rows, length
         device = next(net.parameters()).device
         self.lr = torch.tensor(config.lr(Progress(0, 1)), device=device)
         self.clip = torch.tensor(0.0, device=device)
         self.entropy_weight = torch.tensor(0.0, device=device)
+        self.trained = [addon for addon in addons if any(True for _ in addon.parameters())]
         own = [
             Part(type(addon).__name__, addon, addon.max_grad_norm, torch.tensor(addon.lr) if addon.lr else self.lr)
-            for addon in addons
-            if any(True for _ in addon.parameters())
+            for addon in self.trained
         ]
         self.flat = FlatParameters([Part("net", net, config.max_grad_norm, self.lr), *own], len(TAIL))
         self.adam = FlatAdam(self.flat, config.adam_betas, config.adam_eps)
@@ -100,7 +100,7 @@ class Learner:
         parameters, losses = self._losses(batch)
         weights = batch.weights
         loss = (losses.total * weights).sum()
-        for addon in self.addons:
+        for addon in self.trained:
             loss = loss + (addon.loss(batch) * weights).sum()
         loss.backward()
         with torch.no_grad():

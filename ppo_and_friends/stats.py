@@ -16,8 +16,8 @@ TINY = 1e-300  # a divisor where there is nothing to divide
 class Moments(nn.Module):
     """Running mean and variance of `[..., *shape]` samples: count, mean and M2 in float64 (Chan et al. 1983).
 
-    A rank measures its samples around their own mean, so that an offset costs no precision, and the ranks'
-    measurements are pooled in one reduction. Nothing moves until `absorb`:
+    A rank measures its samples around their own mean, so that an offset of a thousand spreads costs no precision
+    (a million leaves ten digits), and the ranks' measurements are pooled in one reduction. Nothing moves until `absorb`:
 
         measure(x, weight)  ->  .delta  ->  reduce_moments(comm, ...)  ->  absorb()
     """

@@ -158,6 +158,8 @@ class Training:
                     f"--init_from starts a new run, but {self.directory.path} has a state already: "
                     "choose another --name, or add --clobber."
                 )
+            if state is not None and self.directory.best is None:  # it came after the state that we go on from
+                state["best_score"] = -math.inf
             data = to_bytes({"state": state, "start": start})
         found = from_bytes(ppo.comm.broadcast_bytes(data))
         if found["start"] is not None:

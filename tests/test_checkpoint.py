@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,11 @@ from ppo_and_friends import files, state_file
 from ppo_and_friends.checkpoint import StateDirectory, differences, read_state
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.provenance import provenance
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.os, "fsync", lambda _: None)
 
 
 def state(iteration: int) -> dict[str, Any]:
@@ -231,9 +237,9 @@ def killed_at(step: int, work: Any, inside: Path) -> bool:
 
 def test_kill_between_any_two_steps_of_saving(tmp_path: Path) -> None:
     step, seen = 0, set()
+    run(tmp_path / "before", range(4), best=1)
     while True:
-        path = tmp_path / f"run{step}"
-        run(path, range(4), best=1)
+        path = shutil.copytree(tmp_path / "before", tmp_path / f"run{step}")
         died = killed_at(step, lambda path=path: run(path, range(4, 6), best=5), path)
         directory = opened(path)
         seen.add(iteration_of(directory.load()))
@@ -272,9 +278,9 @@ def old_run(path: Path) -> None:
 
 def test_clobber_at_any_kill_leaves_the_old_run_or_the_new(tmp_path: Path) -> None:
     step, seen = 0, set()
+    old_run(tmp_path / "before")
     while True:
-        path = tmp_path / f"run{step}"
-        old_run(path)
+        path = shutil.copytree(tmp_path / "before", tmp_path / f"run{step}")
 
         def start_over(path: Path = path) -> None:
             run(path, range(1), clobber=True)
@@ -313,10 +319,10 @@ def test_clobber_loads_nothing_and_ignores_a_damaged_manifest(tmp_path: Path) ->
 
 def test_only_one_run_at_a_time(tmp_path: Path) -> None:
     code = f"""if True:
-        import pathlib
-        from ppo_and_friends.checkpoint import StateDirectory
+        from pathlib import Path
+        from ppo_and_friends.lock import DirectoryLock
         try:
-            StateDirectory({str(tmp_path)!r}).open({{}}, {{}})
+            DirectoryLock(Path({str(tmp_path)!r})).acquire()
         except Exception as error:
             print(type(error).__name__, error)
     """

@@ -47,7 +47,7 @@ class Countdown:
         final = self._obs()
         ended = self.clock == self.lengths
         lost = ~ended & (self.clock == self.life)  # a lost life: an end for the learner, but the game goes on
-        success = torch.where(ended, (self.lengths % 2).float(), torch.nan)
+        success = torch.where(ended & (self.lengths > 2), (self.lengths % 2).float(), torch.nan)
         log = {"is_success": success, "episode_continues": lost.float(), "clock": self.clock.float()}
         self.clock[ended] = 0
         reward = torch.ones(len(ended))
@@ -181,8 +181,8 @@ def test_a_lost_life_is_no_end() -> None:
 
 
 def test_logs_of_last_steps() -> None:
-    logs = play(Countdown([3, 4]), 3).logs
-    assert logs["is_success"] == pytest.approx(2 / 3)
+    logs = play(Countdown([3, 4, 2]), 4).logs
+    assert logs["is_success"] == pytest.approx(2 / 3)  # the episode of two steps says nothing of it
     assert "episode_continues" not in logs
 
 

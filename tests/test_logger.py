@@ -68,6 +68,14 @@ def test_resume_after_a_half_written_row(tmp_path: Path, cut: int) -> None:
     assert [float(row["mean_return"]) for row in rows(tmp_path)] == [1 / 3, 2 / 3, 1.0, 4 / 3]
 
 
+def test_half_a_number_is_not_taken_for_a_number(tmp_path: Path) -> None:
+    log(tmp_path, range(1, 3))
+    path = tmp_path / "progress.csv"
+    path.write_bytes(path.read_bytes()[:-5])
+    log(tmp_path, range(3, 4))
+    assert iterations(tmp_path) == [1, 3]
+
+
 @pytest.mark.parametrize("left", [b"", b"iterat", b"\xff\xfe\n\x00", b"something,else\n1,2\n"])
 def test_a_file_without_a_header_is_begun_anew(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "progress.csv").write_bytes(left)

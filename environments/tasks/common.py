@@ -6,8 +6,10 @@ the operations come in the order Gymnasium's NumPy code takes, so both give the 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cache, cached_property, reduce
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,12 +51,12 @@ class GymnasiumTask:
         """Seconds of simulated time for one action."""
         return float(self.model().opt.timestep * self.substeps)
 
-    @cached_property
+    @property
     def action(self) -> ActionSpace:
         low, high = self.model().actuator_ctrlrange.astype("float32").T.tolist()
         return ActionSpace("box", low=tuple(low), high=tuple(high))
 
-    @cached_property
+    @property
     def actor(self) -> tuple[TensorSpec, ...]:
         return (TensorSpec((self.observation_size(self.model()),)),)
 
@@ -100,7 +102,7 @@ def load_model(xml_file: str) -> Any:
         UserError: mujoco or gymnasium is not installed, or the file does not exist.
     """
     try:
-        import mujoco
+        mujoco: Any = import_module("mujoco")
     except ImportError as error:
         raise UserError("MuJoCo tasks need the package mujoco; install it with: pip install mujoco.") from error
     found = find_spec("gymnasium")
@@ -108,8 +110,14 @@ def load_model(xml_file: str) -> Any:
         raise UserError("MuJoCo tasks take their models from gymnasium; install it with: pip install gymnasium.")
     path = Path(found.origin).parent / "envs" / "mujoco" / "assets" / xml_file
     if not path.exists():
-        raise UserError(f"xml_file={xml_file!r} does not exist ({path}); name one of Gymnasium's models or a full path.")
-    return mujoco.MjModel.from_xml_path(str(path))
+        raise UserError(
+            f"xml_file={xml_file!r} does not exist ({path}); name one of Gymnasium's models or a full path."
+        )
+    mujoco.set_mju_user_warning(logging.getLogger(__name__).info)  # else to the screen and a file MUJOCO_LOG.TXT
+    try:
+        return mujoco.MjModel.from_xml_path(str(path))
+    finally:
+        mujoco.set_mju_user_warning(None)
 
 
 def symmetric_obs(parts: tuple[Tensor, ...]) -> Obs:

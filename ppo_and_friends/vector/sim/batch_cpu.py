@@ -1,5 +1,8 @@
 """Many MuJoCo worlds on the CPU: `mujoco.batch.Batch`, C++ threads behind one call, shared with torch without a copy."""
 
+# mujoco ships no types
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from typing import Any
@@ -40,17 +43,19 @@ class BatchSim:
         self._warnings = self._batch.warning[:, BAD_NUMBERS, 1]
         self._fields: dict[str, Tensor] = {}
         self._expanded: dict[str, Tensor] = {}
-        self._steps = 0
+        self._begun = False
+        self._steps = 0  # for error messages
 
     def bind(self, field: str) -> Tensor:
         """The live `[N, ...]` tensor of a field of mjData.
 
         Raises:
-            RuntimeError: contact forces are asked for after another field. They need a batch that keeps an
+            RuntimeError: a derived field is asked for after the simulation began, when it would be zero until
+                the next call; or contact forces are after another field. They need a batch that keeps an
                 mjData for each world, which only an unused one can still become.
         """
         if field not in self._fields:
-            self._fields[field] = self._contact_forces() if field == CONTACT_FORCES else _tensor(self._batch.bind(field))
+            self._fields[field] = self._contact_forces() if field == CONTACT_FORCES else self._shared(field)
         return self._fields[field]
 
     def expand(self, field: str) -> Tensor:
@@ -66,6 +71,7 @@ class BatchSim:
             EnvironmentFailure: a world became unstable, or MuJoCo refused to go on. MuJoCo itself would put an
                 unstable world back to its start and go on as if nothing had happened.
         """
+        self._begun = True
         self._steps += 1
         try:
             self._batch.step(nstep=substeps)
@@ -80,12 +86,14 @@ class BatchSim:
 
     def reset(self, rows: Tensor) -> None:
         """Put `rows` ([N] bool) back to the model's start: warm start, activations, forces, time and warnings too."""
+        self._begun = True
         self._batch.reset(rows.numpy(), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         if CONTACT_FORCES in self._fields:
             self._fields[CONTACT_FORCES][rows] = 0.0
 
     def forward(self, rows: Tensor) -> None:
         """Recompute the derived fields of `rows` ([N] bool), contact forces excepted."""
+        self._begun = True
         self._batch.forward(rows.numpy())
 
     def state(self) -> dict[str, Any]:
@@ -104,9 +112,18 @@ class BatchSim:
             self.expand(name).copy_(tensor)
         self._batch.warning[:] = 0
 
+    def _shared(self, field: str) -> Tensor:
+        array = self._batch.bind(field)
+        derived = not array.flags.writeable
+        if derived and self._begun:
+            raise RuntimeError(f"Bind the derived field {field!r} in the task's start, before the first reset.")
+        return _tensor(array)
+
     def _contact_forces(self) -> Tensor:
         if self._fields or self._expanded:
-            raise RuntimeError(f"Bind {CONTACT_FORCES!r} before any other field: {sorted(self._fields)} are bound already.")
+            raise RuntimeError(
+                f"Bind {CONTACT_FORCES!r} before any other field: {sorted(self._fields)} are bound already."
+            )
         self._batch = Batch(self._model, self.rows, self._threads, persistent=True)
         self._warnings = self._batch.warning[:, BAD_NUMBERS, 1]
         self._scratch = mujoco.MjData(self._model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -38,7 +38,8 @@ class Simulation(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """qpos, qvel, act, qacc_warmstart, time, ctrl: less than that is not exact."""
+        """qpos, qvel, act, qacc_warmstart, time, ctrl: less than that is not exact. And every derived field that is
+        bound: a task may read what the last step left there (a position of before) at the start of the next."""
         ...
 
     def load_state(self, state: dict[str, Any]) -> None: ...
@@ -51,20 +52,34 @@ class Task(Protocol):
     that is read again later.
     """
 
-    name: str
-    substeps: int  # simulator steps for each environment step
-    max_episode_steps: int  # the time limit; TaskEnv turns it into Step.truncated
-    action: ActionSpace
-    actor: tuple[TensorSpec, ...]
-    critic: tuple[TensorSpec, ...]
-    forward_after_reset: bool  # whether `observe` right after a reset reads derived fields
+    name: ClassVar[str]
+    forward_after_reset: ClassVar[bool]  # whether `observe` or `apply` right after a reset read derived fields
+
+    @property
+    def substeps(self) -> int:
+        """Simulator steps for each environment step."""
+        ...
+
+    @property
+    def max_episode_steps(self) -> int:
+        """The time limit; TaskEnv turns it into `Step.truncated`."""
+        ...
+
+    @property
+    def action(self) -> ActionSpace: ...
+
+    @property
+    def actor(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def critic(self) -> tuple[TensorSpec, ...]: ...
 
     def model(self) -> Any:
         """The compiled `mujoco.MjModel`, loaded from the package that ships it."""
         ...
 
     def start(self, sim: Simulation) -> Memory:
-        """Empty memory for `sim.rows` rows."""
+        """Empty memory for `sim.rows` rows. Binds the derived fields that the task reads: `cfrc_ext` first."""
         ...
 
     def apply(self, sim: Simulation, memory: Memory, action: Tensor) -> None:
@@ -77,7 +92,7 @@ class Task(Protocol):
         """Reward [N], terminated [N] bool, log."""
         ...
 
-    def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: "Draw") -> None:
+    def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: Draw) -> None:
         """Write initial positions and velocities where `rows` ([N] bool), with noise from `draw`."""
         ...
 

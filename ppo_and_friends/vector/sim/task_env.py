@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from ctypes.util import find_library
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ TRACKING_CAMERA = "track"
 class SimEnv:
     """`EnvConfig` of a MuJoCo task on the CPU engine."""
 
-    task: Task
+    task: Any  # a `Task` that is a dataclass; annotated loosely, so that the command line sees the one given
 
     def make(self, rows: int, threads: int = 1, render: bool = False) -> TaskEnv:
         choose_gl_backend()
@@ -102,7 +104,9 @@ class TaskEnv:
         """
         rows = len(state["age"])
         if rows != self.sim.rows:
-            raise UserError(f"The saved state has {rows} rows and this environment {self.sim.rows}; make it with {rows}.")
+            raise UserError(
+                f"The saved state has {rows} rows and this environment {self.sim.rows}; make it with {rows}."
+            )
         self.sim.load_state(state["simulation"])
         for name, tensor in self._memory.items():
             tensor.copy_(state["memory"][name])
@@ -139,7 +143,7 @@ class TaskEnv:
         parts = {"reward": (reward,), "observation": leaves(obs.actor)}
         if obs.critic is not obs.actor:
             parts["critic's observation"] = leaves(obs.critic)
-        if torch.isfinite(sum(part.sum() for tensors in parts.values() for part in tensors)):
+        if math.isfinite(sum(part.sum().item() for tensors in parts.values() for part in tensors)):
             return
         for key, tensors in parts.items():
             for part in tensors:
@@ -168,7 +172,7 @@ class RowGenerators:
 
     def state(self) -> list[dict[str, Any]]:
         """PCG64's own numbers, plain ints."""
-        return [generator.bit_generator.state for generator in self._rows]
+        return [dict(generator.bit_generator.state) for generator in self._rows]
 
     def load_state(self, state: list[dict[str, Any]]) -> None:
         for generator, saved in zip(self._rows, state, strict=True):
@@ -185,18 +189,16 @@ class Camera:
     """Pictures of one world of a model, without a window."""
 
     def __init__(self, model: Any) -> None:
-        import mujoco
-
-        self._model, self._data = model, mujoco.MjData(model)
-        self._renderer = mujoco.Renderer(model, PICTURE_SIZE, PICTURE_SIZE)
-        self._camera = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, TRACKING_CAMERA)  # -1 is the free camera
+        self._mujoco: Any = import_module("mujoco")
+        self._model, self._data = model, self._mujoco.MjData(model)
+        self._renderer = self._mujoco.Renderer(model, PICTURE_SIZE, PICTURE_SIZE)
+        # -1, where the model has no such camera, is the free one, which sees all of the model's start
+        self._camera = self._mujoco.mj_name2id(model, self._mujoco.mjtObj.mjOBJ_CAMERA, TRACKING_CAMERA)
 
     def picture(self, qpos: Tensor) -> np.ndarray:
         """`[height, width, 3]` uint8 of the world at `qpos` ([nq])."""
-        import mujoco
-
         self._data.qpos[:] = qpos.cpu().numpy()
-        mujoco.mj_forward(self._model, self._data)
+        self._mujoco.mj_forward(self._model, self._data)
         self._renderer.update_scene(self._data, self._camera)
         return self._renderer.render()
 
