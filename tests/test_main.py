@@ -126,7 +126,7 @@ def test_a_test_plays_exactly_so_many_episodes_and_moves_nothing(path: Path) -> 
     assert files(path) == before
     assert succeed(*words, "--ppo.lr", 0.1) == out  # nor does learning's settings' change matter
     assert succeed(*words, "--test_explore") != out
-    assert succeed(*words, "--random_seed", 3) != out
+    assert succeed(*words, "--test_explore", "--random_seed", 3) != succeed(*words, "--test_explore")
     assert "The seed of this test is --random_seed " in succeed(*words, "--random_seed", -1)
     assert files(path) == before
 

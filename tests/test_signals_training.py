@@ -1,0 +1,76 @@
+"""Stopping a training run from outside: what is saved, how it ends, and that it goes on from there."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from commands import TINY, finish, spawn, succeed, wait_for
+from ranks import MPIRUN, needs_mpirun
+
+from ppo_and_friends.checkpoint import read_state
+
+ENDLESS = ("-e", "CartPole", *TINY, "--num_timesteps", 10**9, "--state_path")
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+def check_stopped(out: str, path: Path) -> None:
+    """The run saved where it says it stopped, and goes on from there."""
+    stopped = re.search(r"Stopped at (\d+) timesteps and saved. To go on: ", out)
+    assert stopped is not None, out
+    shared = read_state(path / "CartPole")["shared"]
+    assert shared["timesteps"] == int(stopped[1]) > 0
+    more = succeed(*ENDLESS, path, "--max_iterations", shared["iteration"] + 1)
+    assert f"Resumed CartPole at iteration {shared['iteration']}, {shared['timesteps']} timesteps." in more
+    assert read_state(path / "CartPole")["shared"]["iteration"] == shared["iteration"] + 1
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_saves_and_ends_a_run_alone(number: signal.Signals, tmp_path: Path) -> None:
+    child = spawn(*ENDLESS, tmp_path)
+    wait_for(child, "steps/s")
+    child.send_signal(number)
+    result = finish(child)
+    assert (result.code, result.err) == (CODES[number], "")
+    check_stopped(result.out, tmp_path)
+
+
+@needs_mpirun
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_to_mpirun_saves_and_ends_all_ranks(number: signal.Signals, tmp_path: Path) -> None:
+    child = spawn(*ENDLESS, tmp_path, before=(MPIRUN, "-n", 2))
+    wait_for(child, "steps/s")
+    child.send_signal(number)
+    result = finish(child)
+    assert result.code == CODES[number], result
+    assert result.out.count("Stopped at") == 1
+    check_stopped(result.out, tmp_path)
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    """In the middle of a step, where the first one is not seen."""
+    (tmp_path / "slow.py").write_text(
+        "import threading\n"
+        "from ppo_and_friends import signals\n"
+        "from ppo_and_friends.config import Experiment\n"
+        "from ppo_and_friends.vector.gym_vec import GymEnv\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Stuck(CartPoleEnv):\n"
+        "    def step(self, action):\n"
+        "        print('stuck', flush=True)\n"
+        "        while not signals._active.wanted:\n"
+        "            threading.Event().wait(0.01)\n"
+        "        print('asked', flush=True)\n"
+        "        threading.Event().wait()\n"
+        "slow = Experiment(env=GymEnv(id='Stuck', factory=Stuck))\n"
+    )
+    child = spawn("-e", f"{tmp_path / 'slow.py'}:slow", "--state_path", tmp_path)
+    wait_for(child, "stuck")
+    child.send_signal(signal.SIGINT)
+    wait_for(child, "asked")
+    child.send_signal(signal.SIGINT)
+    result = finish(child)
+    assert result.code == 130 and result.err.count("\n") == 1 and "interrupted twice" in result.err
+    assert read_state(tmp_path / "slow")["shared"]["iteration"] == 0
