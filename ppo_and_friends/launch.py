@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Literal
 
 from ppo_and_friends.comm import Comm, MpiComm, SoloComm
-from ppo_and_friends.errors import UserError
+from ppo_and_friends.errors import EnvironmentFailure, UserError
 
 Family = Literal["Open MPI", "MPICH", "unknown"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -189,4 +189,12 @@ def _describe(error: BaseException) -> str:
         return f"error: {error}"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, EnvironmentFailure):
+        return f"error: {error}{_origin(error.__cause__)}"
     return "".join(traceback.format_exception(error))
+
+
+def _origin(cause: BaseException | None) -> str:
+    """Where an environment's own code raised."""
+    frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
+    return f" Raised in {frames[-1].filename}, line {frames[-1].lineno}." if frames else ""

@@ -36,6 +36,7 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
         experiment = settings_of_state(state, experiment, reference)
     window = Window(experiment.name, run.frame_pause) if run.render and comm.rank == 0 else None
     ppo = PPO(experiment, run, comm, reference, render=run.render or run.render_gif)
+    seed = ppo.seed  # this call's, not the training's
     if state is not None:
         check_same_experiment(ppo, state, str(directory))
         ppo.load_shared_state(state["shared"])
@@ -43,12 +44,14 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
     sinks = [sink for sink in (window, gif) if sink is not None]
     if comm.rank == 0:
         print(first_line(ppo.env.spec, ppo.device, comm.size, ppo.threads), flush=True)
+        if run.random_seed < 0:
+            print(f"The seed of this test is --random_seed {seed}", flush=True)
     policy: Any = ppo.policy(not run.test_explore)
     if run.random_policy:
-        policy = RandomPolicy(ppo.env.spec.groups[0].action, torch.Generator().manual_seed(ppo.seed + comm.rank))
-    seed = evaluation_seed(ppo.seed, ppo.iteration)
+        policy = RandomPolicy(ppo.env.spec.groups[0].action, torch.Generator().manual_seed(seed + comm.rank))
     limit = experiment.evaluation.max_episode_steps
-    result = evaluate(ppo.collector.env, policy, run.num_test_runs, seed, comm, limit, sinks)
+    start = evaluation_seed(seed, ppo.iteration)
+    result = evaluate(ppo.collector.env, policy, run.num_test_runs, start, comm, limit, sinks)
     if window is not None:
         window.close()
     if comm.rank == 0:

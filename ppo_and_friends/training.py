@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import shlex
@@ -58,9 +59,10 @@ class Training:
             if ppo.comm.rank == 0 and ppo.run is not None:
                 print(first_line(ppo.env.spec, ppo.device, ppo.comm.size, ppo.threads), flush=True)
             self._resume()
+            if self.options.random_seed < 0:
+                self._say(f"The seed of this run is --random_seed {ppo.seed}")
             if self._finished():
-                self._say(f"{self._name} is trained to {ppo.timesteps} timesteps already.")
-                self._say(f"To go on: {self._command('--num_timesteps', str(2 * ppo.timesteps))}")
+                self._say_finished()
                 return 0
             if ppo.iteration == 0:
                 self._save()
@@ -202,8 +204,18 @@ class Training:
         if self.writes:
             print(text, flush=True)
 
-    def _command(self, *flags: str) -> str:
-        return command(self.ppo.reference, self.options, *flags)
+    def _say_finished(self) -> None:
+        ppo = self.ppo
+        short = ppo.timesteps < ppo.experiment.num_timesteps
+        flags = () if short else ("--num_timesteps", str(2 * ppo.timesteps))
+        reached = f"for {ppo.iteration} iterations" if short else f"to {ppo.timesteps} timesteps"
+        self._say(f"{self._name} is trained {reached} already.")
+        self._say(f"To go on: {self._resuming(*flags)}")
+
+    def _resuming(self, *flags: str) -> str:
+        """The command that goes on with the settings of this run."""
+        settings = settings_flags(self.ppo.reference, self.ppo.experiment, self.options)
+        return launched(self.ppo.comm.size) + command(self.ppo.reference, self.options, *settings, *flags)
 
     def _end(self, stopped: bool, code: int) -> int:
         if self.evaluation_env is not None:
@@ -211,9 +223,10 @@ class Training:
         if not self.writes or self.directory is None:
             return code
         if stopped:
-            print(f"Stopped at {self.ppo.timesteps} timesteps and saved. To go on: {self._command()}")
+            print(f"Stopped at {self.ppo.timesteps} timesteps and saved. To go on: {self._resuming()}")
         else:
-            print(f"Done: {self.ppo.timesteps} timesteps. To evaluate: {self._command('--num_test_runs', '20')}")
+            evaluating = command(self.ppo.reference, self.options, "--num_test_runs", "20")
+            print(f"Done: {self.ppo.timesteps} timesteps. To evaluate: {evaluating}")
         return code
 
 
@@ -227,12 +240,31 @@ def directory_of(experiment: Experiment, run: RunConfig) -> Path:
 
 def command(reference: str, run: RunConfig, *flags: str) -> str:
     """What to type next about this run."""
-    words = ["python", Path(sys.argv[0]).name or "main.py", "-e", reference]
+    called = Path(sys.argv[0])
+    program = ["ppo-and-friends"] if called.name == "ppo-and-friends" else ["python", _script(called)]
+    words = [*program, "-e", reference]
     for name in ("name", "state_path"):
         value = getattr(run, name)
         if value != getattr(RunConfig(), name):
             words += [f"--{name}", value]
     return shlex.join([*words, *flags])
+
+
+def _script(called: Path) -> str:
+    return str(called) if called.name == "main.py" else "main.py"  # a script that uses the API takes no flags
+
+
+def launched(ranks: int) -> str:
+    """What stands before a command for so many ranks."""
+    return f"mpirun -n {ranks} " if ranks > 1 else ""
+
+
+def settings_flags(reference: str, experiment: Experiment, run: RunConfig) -> tuple[str, ...]:
+    """What gives these settings to a command: nothing where they are the launcher's own."""
+    with contextlib.suppress(UserError):  # an experiment without a launcher
+        if to_plain(registry.build(reference)) == to_plain(experiment):
+            return ()
+    return "--config", str(directory_of(experiment, run) / "config.json")
 
 
 def evaluation_seed(seed: int, iteration: int) -> int:

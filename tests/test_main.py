@@ -1,0 +1,279 @@
+"""What a user types, through the real command line: train, resume, start over, test, film."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import ROLLOUT, TINY, call, files, finish, kept, progress, refuse, spawn, succeed, unlike
+from PIL import Image
+from ranks import ROOT
+
+from ppo_and_friends.checkpoint import StateDirectory, read_state
+from ppo_and_friends.config import RunConfig
+from ppo_and_friends.registry import build
+
+CART = ("-e", "CartPole", *TINY)
+SHORT = ("--envs_per_proc", 2, "--evaluation.max_episode_steps", 30)
+EVALUATED = ("--evaluation.every", 2, "--evaluation.episodes", 2, "--evaluation.max_episode_steps", 30)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state path with CartPole trained for four iterations."""
+    path = tmp_path_factory.mktemp("trained")
+    succeed(*CART, *EVALUATED, "--num_timesteps", 4 * ROLLOUT, "--save_every", 1, "--state_path", path)
+    return path
+
+
+@pytest.fixture
+def path(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(trained, tmp_path / "states")
+    return tmp_path / "states"
+
+
+def printed_command(out: str) -> list[str]:
+    """The words after `main.py` in the last line."""
+    line = out.strip().splitlines()[-1]
+    return shlex.split(line.partition("main.py ")[2])
+
+
+def test_a_run_ends_with_the_command_that_evaluates_it(tmp_path: Path) -> None:
+    result = finish(spawn(*CART, "--num_timesteps", 2 * ROLLOUT, "--state_path", tmp_path))
+    assert (result.code, result.err) == (0, "")
+    first, *progress_lines, last = result.out.splitlines()
+    assert re.fullmatch(
+        r"CartPole-v1 on gymnasium in process: device cpu, 1 rank of 2 rows and \d+ threads? each", first
+    )
+    assert any(line.startswith("100% 128/128 steps") for line in progress_lines)
+    assert last.startswith(f"Done: 128 timesteps. To evaluate: python {ROOT / 'main.py'} -e CartPole")
+    assert "20 episodes" in succeed(*printed_command(result.out), *SHORT)
+
+
+def test_a_run_writes_its_settings_provenance_progress_and_events(trained: Path) -> None:
+    names = {name.partition(".out")[0] for name in files(trained / "CartPole")}
+    assert {"config.json", "provenance.json", "progress.csv", "manifest.json", "tensorboard/events"} <= names
+    assert progress(trained / "CartPole") == [1, 2, 3, 4]
+    assert "evaluation_return" in (trained / "CartPole" / "progress.csv").read_text().splitlines()[0]
+    assert "main" not in json.loads((trained / "CartPole" / "config.json").read_text())["environment"]
+
+
+def test_a_larger_total_resumes(path: Path) -> None:
+    out = succeed(*CART, *EVALUATED, "--num_timesteps", 6 * ROLLOUT, "--state_path", path)
+    assert f"Resumed CartPole at iteration 4, {4 * ROLLOUT} timesteps.\n" in out and "anew" not in out
+    assert progress(path / "CartPole") == [1, 2, 3, 4, 5, 6]
+    assert read_state(path / "CartPole")["shared"]["timesteps"] == 6 * ROLLOUT
+
+
+def test_already_there_prints_the_command_that_goes_on(path: Path) -> None:
+    before = kept(path)
+    out = succeed(*CART, *EVALUATED, "--num_timesteps", 3 * ROLLOUT, "--state_path", path)
+    assert f"CartPole is trained to {4 * ROLLOUT} timesteps already" in out
+    assert kept(path) == before
+    assert f"Done: {8 * ROLLOUT} timesteps" in succeed(*printed_command(out))
+
+
+def test_a_limit_of_iterations_that_is_reached_says_so(path: Path) -> None:
+    out = succeed(*CART, "--num_timesteps", 99 * ROLLOUT, "--max_iterations", 4, "--state_path", path)
+    assert "4 iterations already" in out
+    assert "Done" in succeed(*printed_command(out), "--num_timesteps", 5 * ROLLOUT)
+
+
+def test_the_command_of_a_stopped_run_keeps_its_settings(tmp_path: Path) -> None:
+    """Whoever overrode a setting can go on with the printed command as it stands."""
+    words = (*CART, "--ppo.gamma", 0.5, "--num_timesteps", 3 * ROLLOUT, "--state_path", tmp_path)
+    succeed(*words, "--max_iterations", 1)
+    out = succeed(*words, "--max_iterations", 1)
+    assert f"Done: {3 * ROLLOUT} timesteps" in succeed(*printed_command(out))
+
+
+def test_clobber_starts_over(path: Path) -> None:
+    old = set(files(path / "CartPole"))
+    out = succeed(*CART, "--num_timesteps", ROLLOUT, "--clobber", "--state_path", path)
+    assert "Resumed" not in out and progress(path / "CartPole") == [1]
+    states = {name for name in old if name.startswith("state-")}
+    assert states and not states & set(files(path / "CartPole"))
+    assert read_state(path / "CartPole")["shared"]["iteration"] == 1
+
+
+def test_clobber_keeps_the_old_state_until_the_new_run_has_saved(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(path / "CartPole")
+    real = StateDirectory.save
+    seen: list[set[str]] = []
+
+    def save(self: StateDirectory, *arguments: Any, **keywords: Any) -> Path:
+        seen.append(set(files(path / "CartPole")))
+        return real(self, *arguments, **keywords)
+
+    monkeypatch.setattr(StateDirectory, "save", save)
+    succeed(*CART, "--num_timesteps", ROLLOUT, "--clobber", "--state_path", path)
+    assert set(before) <= seen[0] and not {name for name in before if name.startswith("state-")} & seen[1]
+
+
+def test_a_test_plays_exactly_so_many_episodes_and_moves_nothing(path: Path) -> None:
+    before = files(path)
+    words = ("-e", "CartPole", *SHORT, "--envs_per_proc", 3, "--state_path", path, "--num_test_runs", 7)
+    out = succeed(*words)
+    assert "7 episodes" in out and "return" in out and "length" in out
+    assert files(path) == before
+    assert succeed(*words, "--ppo.lr", 0.1) == out  # nor does learning's settings' change matter
+    assert succeed(*words, "--test_explore") != out
+    assert succeed(*words, "--random_seed", 3) != out
+    assert "The seed of this test is --random_seed " in succeed(*words, "--random_seed", -1)
+    assert files(path) == before
+
+
+def test_test_scores_are_saved(path: Path) -> None:
+    before = files(path)
+    for _ in range(2):
+        out = succeed("-e", "CartPole", *SHORT, "--state_path", path, "--num_test_runs", 5, "--save_test_scores")
+        table, summary = (Path(word) for word in out.partition("Scores: ")[2].split())
+        assert len(table.read_text().splitlines()) == 1 + 5
+        assert json.loads(summary.read_text())["episodes"] == 5
+    after = files(path)
+    assert {name: after[name] for name in before} == before and len(after) == len(before) + 4
+
+
+def test_a_random_policy_needs_no_state_and_writes_none(tmp_path: Path) -> None:
+    out = succeed("-e", "CartPole", "--random_policy", "--num_test_runs", 5, "--state_path", tmp_path / "none")
+    assert "5 episodes" in out and not (tmp_path / "none").exists()
+
+
+def test_a_gif_of_the_first_episode(path: Path) -> None:
+    headless = ("env", *(f"--unset={name}" for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")))
+    words = ("-e", "CartPole", *SHORT, "--state_path", path, "--num_test_runs", 2, "--render_gif")
+    result = finish(spawn(*words, before=headless))
+    assert result.code == 0, result.err
+    file = Path(result.out.partition("GIF: ")[2].strip())
+    assert file.is_relative_to(path / "CartPole")
+    with Image.open(file) as gif:
+        assert gif.n_frames > 3  # type: ignore[attr-defined]
+        picture = np.asarray(gif.convert("RGB"))
+    assert picture.std() > 1 and picture.max() > 100
+
+
+def test_checkpoints_by_name_and_by_file(path: Path) -> None:
+    directory = path / "CartPole"
+    states = sorted(directory.glob("state-*.pt"))
+    words = ("-e", "CartPole", *SHORT, "--state_path", path, "--num_test_runs", 1, "--checkpoint")
+    assert "1 episode\n" in succeed(*words, "best")
+    assert "1 episode\n" in succeed(*words, states[-2])
+    assert "does not exist" in refuse(*words, "absent.pt")
+    train = (*CART, *EVALUATED, "--num_timesteps", 5 * ROLLOUT, "--state_path", path)
+    assert "Resumed CartPole at iteration 3," in succeed(*train, "--checkpoint", states[-2])
+    assert progress(directory) == [1, 2, 3, 4, 5]
+    best = json.loads((directory / "manifest.json").read_text())["best"]
+    iteration = int(best.split("-")[1])
+    out = succeed(*train, "--checkpoint", "best", "--num_timesteps", 6 * ROLLOUT)
+    assert f"at iteration {iteration}," in out
+
+
+def test_a_new_run_from_other_weights(path: Path) -> None:
+    source = read_state(path / "CartPole")["shared"]["groups"][0]
+    words = (*CART, "--name", "second", "--num_timesteps", ROLLOUT, "--state_path", path)
+    out = succeed(*words, "--init_from", path / "CartPole")
+    assert "Starting from the weights and normalisers" in out
+    first = read_state(next((path / "second").glob("state-00000000-*.pt")))["shared"]
+    assert (first["iteration"], first["timesteps"]) == (0, 0)
+    assert unlike(first["groups"][0]["net"], source["net"]) == []
+    adam = [part for part in first["groups"][0]["learner"]["adam"].values() if isinstance(part, torch.Tensor)]
+    assert adam and not any(part.any() for part in adam)
+    assert progress(path / "second") == [1]
+    assert "has a state already" in refuse(*words, "--init_from", path / "CartPole")
+
+
+def test_saved_settings_are_read_back(path: Path) -> None:
+    config = path / "CartPole" / "config.json"
+    shown = succeed("--config", config, "--print_config").splitlines()
+    assert "--ppo.steps_total 64  # launcher: 256" in shown
+    out = succeed("--config", config, "--name", "again", "--ppo.gamma", 0.9, "--state_path", path)
+    assert f"Done: {4 * ROLLOUT} timesteps" in out
+    again = json.loads((path / "again" / "config.json").read_text())["experiment"]
+    before = json.loads(config.read_text())["experiment"]
+    assert again["ppo"].pop("gamma") == 0.9 and before["ppo"].pop("gamma") == 0.98
+    assert again == before
+
+
+def test_changed_settings_need_consent(path: Path) -> None:
+    before = kept(path)
+    words = (*CART, *EVALUATED, "--num_timesteps", 5 * ROLLOUT, "--state_path", path, "--ppo.gamma", 0.9)
+    message = refuse(*words)
+    assert "ppo.gamma: 0.98 -> 0.9" in message and "--accept_changes" in message
+    assert kept(path) == before
+    out = succeed(*words, "--accept_changes")
+    assert "Changed: ppo.gamma: 0.98 -> 0.9" in out and progress(path / "CartPole") == [1, 2, 3, 4, 5]
+
+
+def test_the_list_names_every_experiment() -> None:
+    lines = succeed("--list").splitlines()
+    assert all(len(line.split(None, 1)) == 2 for line in lines)
+    assert {"CartPole", "LunarLander", "Ant"} <= {line.split()[0] for line in lines}
+
+
+def test_a_launcher_of_ones_own(tmp_path: Path) -> None:
+    words = ("-e", f"{ROOT / 'examples' / 'my_env.py'}:MyTask", *TINY, "--state_path", tmp_path)
+    out = succeed(*words, "--num_timesteps", ROLLOUT, "--env_workers", 2)
+    assert "2 worker processes" in out and (tmp_path / "MyTask" / "manifest.json").exists()
+    assert "4 episodes" in succeed(*printed_command(out), "--num_test_runs", 4)
+
+
+def test_any_gymnasium_id(tmp_path: Path) -> None:
+    words = ("-e", "gymnasium:FrozenLake-v1", "--env.map_name", "8x8", *TINY, "--state_path", tmp_path)
+    out = succeed(*words, "--num_timesteps", ROLLOUT)
+    assert out.startswith("FrozenLake-v1 on gymnasium")
+    assert "3 episodes" in succeed(*printed_command(out), *SHORT, "--num_test_runs", 3)
+
+
+def test_names_limits_and_saves(tmp_path: Path) -> None:
+    words = (*CART, "--name", "short", "--max_iterations", 5, "--save_every", 2, "--state_path", tmp_path)
+    out = succeed(*words)
+    assert f"Done: {5 * ROLLOUT} timesteps" in out and "--name short" in out
+    saved = sorted(int(file.name.split("-")[1]) for file in (tmp_path / "short").glob("state-*.pt"))
+    assert saved == [2, 4, 5]
+
+
+def test_a_drawn_seed_is_said_and_can_be_given(tmp_path: Path) -> None:
+    words = (*CART, "--max_iterations", 1, "--state_path", tmp_path)
+    out = succeed(*words, "--name", "drawn", "--random_seed", -1)
+    seed = re.search(r"--random_seed (\d+)", out)
+    assert seed is not None
+    succeed(*words, "--name", "given", "--random_seed", seed[1])
+    succeed(*words, "--name", "default")
+    drawn, given, default = (read_state(tmp_path / name) for name in ("drawn", "given", "default"))
+    assert unlike(drawn, given) == []
+    assert unlike(drawn["shared"]["groups"], default["shared"]["groups"])
+
+
+@pytest.mark.parametrize("name", ["CartPole", "Pendulum", "Acrobot", "HalfCheetah"])
+def test_resuming_is_exact(name: str, tmp_path: Path) -> None:
+    """Four iterations at once, or two and two: the states are the same, bit for bit."""
+    words = ("-e", name, *TINY, "--evaluation.every", 1000, "--evaluation.max_episode_steps", 5, "--state_path")
+    succeed(*words, tmp_path / "whole", "--max_iterations", 4)
+    for iterations in (2, 4):
+        out = succeed(*words, tmp_path / "parts", "--max_iterations", iterations)
+    assert "Resumed" in out and "anew" not in out
+    assert unlike(read_state(tmp_path / "whole" / name), read_state(tmp_path / "parts" / name)) == []
+
+
+def test_where_the_environment_has_no_state_rows_start_anew(tmp_path: Path) -> None:
+    words = ("-e", "LunarLander", *TINY, "--state_path", tmp_path, "--max_iterations")
+    succeed(*words, 1)
+    out = succeed(*words, 2)
+    assert "at iteration 1" in out and "the rows start anew" in out
+
+
+def test_the_defaults_are_those_of_the_issue() -> None:
+    assert (RunConfig().state_path, build("cartpole").name) == ("saved_states", "CartPole")
+
+
+def test_a_terminal_less_run_has_no_control_characters(trained: Path, tmp_path: Path) -> None:
+    result = call(*CART, "--num_timesteps", ROLLOUT, "--state_path", tmp_path)
+    assert "\x1b" not in result.out and "\r" not in result.out
