@@ -155,8 +155,11 @@ class Rows:
 
     def _check(self, rollout: Rollout) -> None:
         parts: list[tuple[str, TensorSpec | None, Tensor]] = [("reward", None, rollout.rewards)]
-        for specs, tree in ((self.spec.actor, rollout.obs.actor), (self.spec.critic, rollout.obs.critic)):
-            parts += [("observation", spec, part[1:]) for spec, part in zip(specs, leaves(tree), strict=True)]
+        after = _map(lambda part: part[1:], rollout.obs)
+        for seen in (after,) if self.sparse else (after, rollout.final):
+            trees = [(self.spec.actor, seen.actor), (self.spec.critic, seen.critic)]
+            for specs, tree in trees[:1] if self.spec.symmetric else trees:
+                parts += [("observation", spec, part) for spec, part in zip(specs, leaves(tree), strict=True)]
         for what, spec, tensor in parts:
             if tensor.dtype.is_floating_point and not tensor.sum().isfinite():
                 bad = (~tensor.isfinite()).nonzero()

@@ -56,8 +56,8 @@ class PPO:
         check_device(options.device, options.allow_mpi_gpu, self.comm.size)
         self.seed = self._draw_seed(options.random_seed)
         self.threads = threads(self.comm)
-        if options.force_deterministic:  # importing what this call imports takes seconds
-            torch.use_deterministic_algorithms(True)
+        if options.force_deterministic != torch.are_deterministic_algorithms_enabled():  # the call imports a compiler
+            torch.use_deterministic_algorithms(options.force_deterministic)
         self.env = experiment.env.make(experiment.envs_per_proc, threads=self.threads, render=render)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same

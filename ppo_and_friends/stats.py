@@ -17,7 +17,8 @@ class Moments(nn.Module):
     """Running mean and variance of `[..., *shape]` samples: count, mean and M2 in float64 (Chan et al. 1983).
 
     A rank measures its samples around their own mean, so that an offset of a thousand spreads costs no precision
-    (a million leaves ten digits), and the ranks' measurements are pooled in one reduction. Nothing moves until `absorb`:
+    (a million leaves ten digits), and the ranks' measurements are pooled in one reduction. Nothing moves before
+    `absorb`:
 
         measure(x, weight)  ->  .delta  ->  reduce_moments(comm, ...)  ->  absorb()
     """

@@ -14,7 +14,7 @@ def numbered(rows: slice, total: int, chunks: int) -> Batch:
     numbers = torch.arange(chunks * total, dtype=torch.float32).view(chunks, total)[:, rows]
     flat, empty = fold(numbers, 1), torch.zeros(1, numbers.numel(), 0)
     weights = torch.ones_like(flat)
-    return Batch(empty, empty, empty, empty, *[flat] * 2, empty, flat, flat, flat, weights, flat, empty, empty)
+    return Batch(empty, empty, empty, empty, flat, flat, empty, flat, flat, flat, weights, flat, empty, empty)
 
 
 def company(split: list[int], chunks: int, minibatches: int, seed: int) -> list[list[float]]:
@@ -38,7 +38,16 @@ def company(split: list[int], chunks: int, minibatches: int, seed: int) -> list[
 
 @pytest.mark.parametrize(
     ("split", "chunks", "minibatches"),
-    [([1], 1, 1), ([4], 8, 4), ([3], 7, 4), ([2], 3, 5), ([1], 2, 9), ([5, 7], 6, 4), ([1, 2, 9], 5, 7), ([2] * 4, 3, 10)],
+    [
+        ([1], 1, 1),
+        ([4], 8, 4),
+        ([3], 7, 4),
+        ([2], 3, 5),
+        ([1], 2, 9),
+        ([5, 7], 6, 4),
+        ([1, 2, 9], 5, 7),
+        ([2] * 4, 3, 10),
+    ],
 )
 def test_every_sample_once_an_epoch_and_the_same_company_at_any_split(
     split: list[int], chunks: int, minibatches: int

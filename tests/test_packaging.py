@@ -70,11 +70,11 @@ def test_extras_that_are_named_exist() -> None:
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace("install -q", "install")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace("install -q", "install").splitlines()
     commands = re.findall(r"^pip install -c .*$", README, re.MULTILINE)
     assert len(commands) == 2
     for part in (part for command in commands for part in command.split(" && ")):
-        assert part in script
+        assert any(line.startswith(part) for line in script)
 
 
 def test_constraints_admit_what_the_project_asks_for() -> None:

@@ -144,14 +144,15 @@ def test_an_environment_without_a_state_starts_anew_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("toy", [Toy(DISCRETE, masked=True), Toy(BOX, images=True, asymmetric=True)])
-def test_a_rollout_goes_on_where_the_last_one_ended(toy: Toy) -> None:
-    ppo = PPO(experiment(toy))
+@pytest.mark.parametrize("terminates", [0.0, 0.5])
+def test_a_rollout_goes_on_where_the_last_one_ended(toy: Toy, terminates: float) -> None:
+    ppo = PPO(experiment(replace(toy, terminates=terminates, truncates=0.0)))
     (before,) = ppo.collector.collect()
     last = [part[-1].clone() for part in parts(before)]
     age, ended = before.age[-1].clone(), before.first[-1].clone()
     (after,) = ppo.collector.collect()
     assert all(torch.equal(x, part[0]) for x, part in zip(last, parts(after), strict=True))
-    assert torch.equal(after.first[0], ended)
+    assert torch.equal(after.first[0], ended) and bool(ended.any()) == (terminates > 0)
     assert torch.equal(after.age[0], torch.where(ended, 0, age + 1))
     assert ppo.env.resets == 1 and not after.restarted  # type: ignore[attr-defined]
 

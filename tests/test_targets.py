@@ -34,7 +34,9 @@ def net() -> Net:
     return made
 
 
-def facts(net: Net, terminated: Sequence[int] = (), truncated: Sequence[int] = (), absent: Sequence[int] = ()) -> Rollout:
+def facts(
+    net: Net, terminated: Sequence[int] = (), truncated: Sequence[int] = (), absent: Sequence[int] = ()
+) -> Rollout:
     """A rollout in which every row ends at the same steps."""
     flags = torch.zeros(3, STEPS, ROWS, dtype=torch.bool)
     for flag, steps in zip(flags, (terminated, truncated, absent), strict=True):

@@ -70,7 +70,7 @@ class GymnasiumTask:
 
     def position(self, sim: Simulation) -> Tensor:
         """[N, D], that whose change is rewarded; D = 0 where a task rewards none."""
-        return sim.bind("qpos")[:, :0]
+        return sim.bind("qpos").narrow(1, 0, 0)
 
     def start(self, sim: Simulation) -> Memory:
         return {"position": torch.zeros_like(self.position(sim))}
@@ -123,7 +123,7 @@ def load_model(xml_file: str) -> Any:
 def symmetric_obs(parts: tuple[Tensor, ...]) -> Obs:
     """Join `parts` ([N, *]) into one observation for actor and critic; every action is legal."""
     observation = torch.cat(parts, 1)
-    return Obs(observation, observation, observation.new_empty((observation.shape[0], 0), dtype=torch.bool))
+    return Obs(observation, observation, constant_false((observation.shape[0], 0), observation.device))
 
 
 def sum_columns(values: Tensor) -> Tensor:
@@ -154,4 +154,10 @@ def inside(values: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 def never(sim: Simulation) -> Tensor:
     """[N] False: the `terminated` of a task without an end of its own."""
-    return torch.zeros(sim.rows, dtype=torch.bool, device=sim.device)
+    return constant_false((sim.rows,), sim.device)
+
+
+@cache
+def constant_false(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """One tensor for all that ask, so nobody may write it."""
+    return torch.zeros(shape, dtype=torch.bool, device=device)

@@ -30,7 +30,7 @@ class HalfCheetah(GymnasiumTask):
         return model.nq + model.nv - self.exclude_current_positions_from_observation
 
     def position(self, sim: Simulation) -> Tensor:
-        return sim.bind("qpos")[:, :1]
+        return sim.bind("qpos").narrow(1, 0, 1)
 
     def observe(self, sim: Simulation, memory: Memory) -> Obs:
         hidden = int(self.exclude_current_positions_from_observation)

@@ -147,10 +147,7 @@ class TaskEnv:
             return
         for key, tensors in parts.items():
             for part in tensors:
-                bad = ~torch.isfinite(part).flatten(1 if part.dim() > 1 else 0)
-                bad = bad.any(1) if bad.dim() > 1 else bad
-                if bad.any():
-                    row = int(bad.nonzero()[0])
+                for row in (~torch.isfinite(part)).nonzero()[:, 0].tolist():
                     step = int(self._age[row])
                     raise EnvironmentFailure(
                         f"{self.task.name}: the {key} of row {row} is not finite in step {step} of its episode."

@@ -1,0 +1,116 @@
+"""What stops an update, what moves the learning rate, and what travels behind the gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from toys import BOX, DISCRETE, Toy, experiment
+
+from ppo_and_friends.functional.losses import surrogate_loss, value_loss
+from ppo_and_friends.ppo import PPO
+from ppo_and_friends.schedules import Schedule, constant
+
+
+def made(toy: Toy | None = None, **ppo: Any) -> PPO:
+    return PPO(experiment(toy or Toy(BOX), **ppo))
+
+
+def test_epochs_stop_when_the_divergence_from_the_rollouts_policy_exceeds_its_bound() -> None:
+    fast = {"lr": constant(0.02), "epochs": 8}
+    free = made(**fast).iterate()
+    assert free["epochs"] == 8 and free["kl"] > 0.02
+    stopped = made(**fast, stop_kl=0.02).iterate()
+    assert 1 <= stopped["epochs"] < 8 and stopped["kl"] < free["kl"]
+    assert made(**fast, stop_kl=1e3).iterate()["epochs"] == 8
+
+
+@pytest.mark.parametrize("reference", ["rollout", "previous_visit"])
+def test_the_learning_rate_rises_below_half_the_target_and_falls_above_twice_it(reference: str) -> None:
+    start = {"lr": constant(1e-3), "kl_reference": reference, "lr_bounds": (1e-4, 2e-2), "epochs": 3}
+    rising = made(**start, target_kl=10.0)
+    rates = [rising.iterate()["lr"] for _ in range(2)]
+    assert rates[0] == pytest.approx(2e-2) and rates[1] == pytest.approx(2e-2), "every step raises it up to its bound"
+    falling = made(**start, target_kl=1e-9)
+    assert falling.iterate()["lr"] < 1e-3
+    assert [falling.iterate()["lr"] for _ in range(3)][-1] == pytest.approx(1e-4)
+
+
+def test_a_previous_visit_is_nearer_than_the_rollout() -> None:
+    settings = {"lr": constant(1e-2), "epochs": 6, "target_kl": 0.02, "lr_bounds": (9.9e-3, 1.01e-2)}
+    sums = {}
+    for reference in ("rollout", "previous_visit"):
+        ppo, seen = made(**settings, kl_reference=reference), []
+        ppo.groups[0].learner._adapt = lambda tail, seen=seen: seen.append((float(tail[1]), float(tail[2])))
+        ppo.iterate()
+        sums[reference] = torch.tensor(seen).view(6, 3, 2).sum(1)
+    assert torch.equal(sums["rollout"][:, 0], sums["rollout"][:, 1])
+    visits = sums["previous_visit"]
+    torch.testing.assert_close(visits[0, 0], visits[0, 1])
+    assert bool((visits[2:, 1] < visits[2:, 0]).all())
+
+
+def test_schedules_follow_the_timesteps() -> None:
+    ppo = made(
+        lr=Schedule("linear:0.01,0"), clip_range=Schedule("step:0.3,200:0.1"), entropy_weight=Schedule("linear:1,0,400")
+    )
+    learner = ppo.groups[0].learner
+    for start in (64, 128, 192, 256):  # timesteps before each rollout; 64 went into seeding the moments
+        assert ppo.iterate()["timesteps"] == start + 64
+        assert float(learner.lr) == pytest.approx(0.01 * (1 - start / 10_000))
+        assert float(learner.clip) == pytest.approx(0.3 if start < 200 else 0.1)
+        assert float(learner.entropy_weight) == pytest.approx(1 - start / 400)
+
+
+def test_flags_of_a_rank_arrive_as_the_number_of_ranks_that_want() -> None:
+    ppo = made()
+    assert (ppo.iterate()["stop"], ppo.iterate()["save"]) == (0.0, 0.0)
+    ppo.groups[0].learner.flags[1] = 1
+    metrics = ppo.iterate()
+    assert (metrics["stop"], metrics["save"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_loss_that_is_not_finite_is_told_and_leaves_the_parameters_good(where: str) -> None:
+    ppo = made(normalize_advantages=False)
+    ppo.iterate()
+    group = ppo.groups[0]
+    original = group.learner._step
+    count = 0
+
+    def step(batch: Any, totals: Any) -> Any:
+        nonlocal count
+        if count == (0 if where == "first" else 2):
+            batch.advantages[0, 0] = math.inf
+        count += 1
+        return original(batch, totals)
+
+    group.learner._step = step
+    with pytest.raises(
+        FloatingPointError, match="^rank 0: the loss or its gradient is not finite in iteration 1, epoch 1"
+    ):
+        ppo.iterate()
+    assert count == 3 and bool(group.learner.flat.values.isfinite().all())
+
+
+def test_metrics_are_means_over_samples() -> None:
+    metrics = made(Toy(DISCRETE), lr=constant(0.0)).iterate()
+    assert metrics["kl"] == pytest.approx(0, abs=1e-7) and metrics["clip_fraction"] == 0
+    assert metrics["entropy"] == pytest.approx(math.log(4), rel=1e-3)
+    assert metrics["policy_loss"] == pytest.approx(0, abs=1e-5), "advantages have mean 0 and the ratio is 1"
+    padded = made(Toy(DISCRETE), lr=constant(0.0), minibatches=7).iterate()
+    assert padded["value_loss"] == pytest.approx(metrics["value_loss"], rel=1e-5), "padding weighs nothing"
+
+
+def test_the_surrogate_is_clipped_on_the_side_that_improves() -> None:
+    ratio, clip = torch.tensor([0.5, 1.0, 1.5]), torch.tensor(0.2)
+    assert surrogate_loss(ratio, torch.ones(3), clip).tolist() == pytest.approx([-0.5, -1.0, -1.2])
+    assert surrogate_loss(ratio, -torch.ones(3), clip).tolist() == pytest.approx([0.8, 1.0, 1.5])
+
+
+def test_the_value_loss_is_the_larger_of_free_and_clipped() -> None:
+    values, old, returns = torch.tensor([3.0, 3.0]), torch.tensor([0.0, 2.9]), torch.tensor([4.0, 4.0])
+    assert value_loss(values, old, returns, math.inf).tolist() == [0.5, 0.5]
+    assert value_loss(values, old, returns, 1.0).tolist() == [4.5, 0.5]

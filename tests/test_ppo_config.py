@@ -1,0 +1,69 @@
+"""No setting of PPOConfig is without effect."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+from toys import BOX, NET, Toy, experiment
+
+from ppo_and_friends.config import PPOConfig
+from ppo_and_friends.ppo import PPO
+from ppo_and_friends.schedules import constant
+
+ADAPTIVE = {"target_kl": 0.005, "epochs": 4}
+# field: (another value, what else both runs set)
+VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "lr": (constant(1e-3), {}),
+    "gamma": (0.5, {}),
+    "gae_lambda": (0.5, {}),
+    "epochs": (3, {}),
+    "minibatches": (5, {}),
+    "steps_total": (48, {"steps_per_row": 0, "steps_total": 64}),
+    "steps_per_row": (12, {}),
+    "clip_range": (constant(0.001), {}),
+    "value_clip": (0.001, {}),
+    "value_weight": (2.0, {}),
+    "entropy_weight": (constant(0.1), {}),
+    "bounds_weight": (1.0, {"lr": constant(0.3)}),
+    "max_grad_norm": (0.01, {}),
+    "stop_kl": (1e-6, {}),
+    "target_kl": (0.1, {"target_kl": 1e-5}),
+    "kl_reference": ("previous_visit", ADAPTIVE),
+    "lr_bounds": ((1e-6, 4e-3), ADAPTIVE),
+    "max_ts_per_ep": (2, {}),
+    "soft_resets": (False, {}),
+    "normalize_observations": (False, {}),
+    "normalize_rewards": (False, {}),
+    "normalize_values": (True, {}),
+    "normalize_advantages": (False, {}),
+    "observation_clip": (0.5, {}),
+    "reward_clip": ((-0.1, 0.1), {}),
+    "bootstrap_clip": ((-0.01, 0.01), {}),
+    "reward_scale": (3.0, {"normalize_rewards": False}),
+    "reward_shift": (3.0, {}),
+    "adam_eps": (0.1, {}),
+    "adam_betas": ((0.5, 0.9), {}),
+}
+
+
+def outcome(settings: dict[str, Any]) -> torch.Tensor:
+    """The parameters after two iterations."""
+    ppo = PPO(experiment(Toy(BOX), NET, **{"lr": constant(3e-3), **settings}))
+    for _ in range(2):
+        ppo.iterate()
+    return ppo.groups[0].learner.flat.values
+
+
+def test_every_field_has_a_variant() -> None:
+    assert set(VARIANTS) == {item.name for item in fields(PPOConfig)}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_field_changes_what_is_learned(name: str) -> None:
+    value, base = VARIANTS[name]
+    plain, again, changed = outcome(base), outcome(base), outcome({**base, name: value})
+    assert torch.equal(plain, again)
+    assert not torch.allclose(plain, changed, rtol=0, atol=1e-6)
