@@ -28,26 +28,22 @@ def bare(sim: BatchSim, substeps: int, actions: torch.Tensor) -> None:
         sim.step(substeps)
 
 
-def environment(env: TaskEnv, rows: dict[str, torch.Tensor], actions: torch.Tensor) -> None:
-    for index, action in enumerate(actions):
+def environment(env: TaskEnv, rows: list[tuple[torch.Tensor, ...]], actions: torch.Tensor) -> None:
+    for action, (observation, taken, reward, terminated, truncated) in zip(actions, rows, strict=True):
         (step,) = env.step((action,))
-        rows["observation"][index + 1] = leaves(step.obs.actor)[0]
-        rows["action"][index] = action
-        rows["reward"][index] = step.reward
-        rows["terminated"][index] = step.terminated
-        rows["truncated"][index] = step.truncated
+        observation.copy_(leaves(step.obs.actor)[0])
+        taken.copy_(action)
+        reward.copy_(step.reward)
+        terminated.copy_(step.terminated)
+        truncated.copy_(step.truncated)
 
 
-def storage(env: TaskEnv, actions: torch.Tensor) -> dict[str, torch.Tensor]:
+def storage(env: TaskEnv, actions: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+    """A rollout's tensors, as one tuple of views for each step."""
     steps, rows, _ = actions.shape
+    observation = torch.zeros(steps, rows, *env.spec.groups[0].actor[0].shape)
     flag = torch.zeros(steps, rows, dtype=torch.bool)
-    return {
-        "observation": torch.zeros(steps + 1, rows, *env.spec.groups[0].actor[0].shape),
-        "action": torch.zeros_like(actions),
-        "reward": torch.zeros(steps, rows),
-        "terminated": flag,
-        "truncated": flag.clone(),
-    }
+    return list(zip(observation, torch.zeros_like(actions), torch.zeros(steps, rows), flag, flag.clone(), strict=True))
 
 
 def seconds(function: Callable[[], None]) -> float:
