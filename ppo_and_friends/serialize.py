@@ -107,7 +107,8 @@ def _value(hint: Any, default: Any, plain: Any, path: str) -> Any:
         return _merge(default, plain, path + ".")
     if isinstance(default, tuple) and any(dataclasses.is_dataclass(entry) for entry in default):
         entries = _list(plain, path, len(default))
-        return tuple(_merge(one, entry, f"{path}.{i}.") for i, (one, entry) in enumerate(zip(default, entries, strict=True)))
+        pairs = enumerate(zip(default, entries, strict=True))
+        return tuple(_merge(one, entry, f"{path}.{i}.") for i, (one, entry) in pairs)
     return _typed(hint, plain, path)
 
 
