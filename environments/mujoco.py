@@ -79,7 +79,7 @@ def walker2d() -> Experiment:
 def swimmer() -> Experiment:
     """Swim forward with two joints in a viscous plane.
 
-    Settings: the family's starting point with gamma 0.9999 from rl-baselines3-zoo, which is the whole difference between
+    Settings: the family's starting point with gamma 0.9999 from rl-baselines3-zoo: the whole difference between
     returns of about 120 and 280.
     """
     from environments.tasks.swimmer import Swimmer

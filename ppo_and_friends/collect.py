@@ -25,7 +25,7 @@ class Rows:
         def empty(rows: int, shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(rows, count, *shape, dtype=dtype, device=device)
 
-        def tree(rows: int, specs: tuple[TensorSpec, ...], like: Tree | None = None) -> Tree:
+        def tree(rows: int, specs: tuple[TensorSpec, ...]) -> Tree:
             parts = tuple(empty(rows, part.shape, part.dtype) for part in specs)
             return parts[0] if len(parts) == 1 else parts
 

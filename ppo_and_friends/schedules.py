@@ -36,7 +36,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         kind, numbers = self._parse()
-        if kind == "linear" and not 2 <= len(numbers) <= 3 or kind == "constant" and len(numbers) != 1:
+        if (kind == "linear" and not 2 <= len(numbers) <= 3) or (kind == "constant" and len(numbers) != 1):
             raise _mistake(self.text)
 
     def _parse(self) -> tuple[str, list[tuple[float, float]]]:

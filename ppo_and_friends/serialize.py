@@ -107,7 +107,8 @@ def _value(hint: Any, default: Any, plain: Any, path: str) -> Any:
         return _merge(default, plain, path + ".")
     if isinstance(default, tuple) and any(dataclasses.is_dataclass(entry) for entry in default):
         entries = _list(plain, path, len(default))
-        return tuple(_merge(one, entry, f"{path}.{i}.") for i, (one, entry) in enumerate(zip(default, entries)))
+        pairs = enumerate(zip(default, entries, strict=True))
+        return tuple(_merge(one, entry, f"{path}.{i}.") for i, (one, entry) in pairs)
     return _typed(hint, plain, path)
 
 
@@ -118,7 +119,7 @@ def _typed(hint: Any, plain: Any, path: str) -> Any:
         if arguments[-1] is Ellipsis:
             return tuple(_typed(arguments[0], entry, path) for entry in _list(plain, path))
         entries = _list(plain, path, len(arguments))
-        return tuple(_typed(one, entry, path) for one, entry in zip(arguments, entries))
+        return tuple(_typed(one, entry, path) for one, entry in zip(arguments, entries, strict=True))
     if hint is float:
         number = _NOT_FINITE.get(plain, plain) if isinstance(plain, str) else plain
         if isinstance(number, bool) or not isinstance(number, (int, float)) or math.isnan(number):
@@ -134,7 +135,7 @@ def _typed(hint: Any, plain: Any, path: str) -> Any:
 
 
 def _list(plain: Any, path: str, length: int | None = None) -> list[Any]:
-    if not isinstance(plain, list) or length is not None and len(plain) != length:
+    if not isinstance(plain, list) or (length is not None and len(plain) != length):
         raise _wrong(path, plain, "a list" if length is None else f"a list of {length}")
     return plain
 

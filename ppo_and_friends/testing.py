@@ -12,10 +12,10 @@ from ppo_and_friends import registry
 from ppo_and_friends.checkpoint import StateDirectory
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, RunConfig
+from ppo_and_friends.display import first_line
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
 from ppo_and_friends.gif import GifRecorder
-from ppo_and_friends.display import first_line
 from ppo_and_friends.policy import RandomPolicy
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.render import Window
@@ -52,7 +52,7 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
     gif = GifRecorder(run.gif_fps) if run.render_gif and comm.rank == 0 else None
     sinks = [sink for sink in (window, gif) if sink is not None]
     if comm.rank == 0:
-        print(first_line(ppo.env.spec, ppo.device, comm.size, ppo.threads), flush=True)
+        print(first_line(ppo.env.spec, str(ppo.device), comm.size, ppo.threads), flush=True)
         if run.random_seed < 0:
             print(f"The seed of this test is --random_seed {seed}", flush=True)
     policy: Any = ppo.policy(not run.test_explore)
@@ -94,8 +94,10 @@ def settings_of_state(state: dict[str, Any], experiment: Experiment, reference: 
 def _overridden(saved: Any, default: Any, asked: Any) -> Any:
     """`saved` with the entries in which `asked` is not `default`."""
     if isinstance(saved, dict) and isinstance(asked, dict) and isinstance(default, dict):
-        names = dict.fromkeys((*saved, *asked))
-        return {name: _overridden(saved.get(name), default.get(name), asked.get(name, saved.get(name))) for name in names}
+        return {
+            name: _overridden(saved.get(name), default.get(name), asked.get(name, saved.get(name)))
+            for name in dict.fromkeys((*saved, *asked))
+        }
     return saved if asked == default else asked
 
 

@@ -17,9 +17,9 @@ import torch
 from ppo_and_friends import registry
 from ppo_and_friends.checkpoint import StateDirectory, differences, read_state
 from ppo_and_friends.config import Experiment, RunConfig
+from ppo_and_friends.display import first_line
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
-from ppo_and_friends.display import first_line
 from ppo_and_friends.logger import Logger, NullLogger
 from ppo_and_friends.provenance import provenance
 from ppo_and_friends.serialize import from_plain, to_plain
@@ -54,10 +54,11 @@ class Training:
             signal = stack.enter_context(stop_signals(ppo.comm.abort))
             if self.directory is not None:
                 config = {"environment": ppo.reference, "experiment": to_plain(ppo.experiment)}
-                self.directory.open(config, provenance(ppo.comm.size, ppo.threads, str(ppo.device)), self.options.clobber)
+                origin = provenance(ppo.comm.size, ppo.threads, str(ppo.device))
+                self.directory.open(config, origin, self.options.clobber)
                 stack.callback(self.directory.close)
             if ppo.comm.rank == 0 and ppo.run is not None:
-                print(first_line(ppo.env.spec, ppo.device, ppo.comm.size, ppo.threads), flush=True)
+                print(first_line(ppo.env.spec, str(ppo.device), ppo.comm.size, ppo.threads), flush=True)
             self._resume()
             if self.options.random_seed < 0:
                 self._say(f"The seed of this run is --random_seed {ppo.seed}")
@@ -136,7 +137,8 @@ class Training:
         if result.mean > self.best_score:
             self.best_score = result.mean
             self._save(best=True)
-        return {"evaluation_return": result.mean, "evaluation_std": result.std, "evaluation_length": mean_length(result)}
+        length = mean_length(result)
+        return {"evaluation_return": result.mean, "evaluation_std": result.std, "evaluation_length": length}
 
     # ---- state
 
@@ -350,6 +352,6 @@ def saved_experiment(state: dict[str, Any], experiment: Experiment | None = None
     """
     if experiment is None:
         if not state["reference"]:
-            raise UserError("This state was trained without a launcher: give its experiment, PPO.load(path, experiment).")
+            raise UserError("This state was trained without a launcher: give PPO.load its experiment too.")
         experiment = registry.build(state["reference"])
     return from_plain(experiment, state["config"])

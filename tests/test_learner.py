@@ -67,7 +67,7 @@ def test_schedules_follow_the_timesteps() -> None:
 def test_flags_of_a_rank_arrive_as_the_number_of_ranks_that_want() -> None:
     ppo = made()
     assert (ppo.iterate()["stop"], ppo.iterate()["save"]) == (0.0, 0.0)
-    ppo.groups[0].learner.flags[1] = 1
+    ppo.groups[0].learner.save_wanted = True
     metrics = ppo.iterate()
     assert (metrics["stop"], metrics["save"]) == (0.0, 1.0)
 

@@ -95,7 +95,7 @@ def assert_same(one: Any, other: Any, where: str = "state") -> None:
     elif isinstance(one, Tensor):
         assert torch.equal(one, other), where
     else:
-        assert one == other or one != one and other != other, where
+        assert one == other or (one != one and other != other), where
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:

@@ -77,14 +77,14 @@ class Ant(GymnasiumTask):
         healthy = self.healthy(sim)
         forward = self.forward_reward_weight * x_velocity
         survive = self.healthy_reward * healthy
-        control = self.ctrl_cost_weight * sum_of_squares(action)
-        contact = self.contact_cost_weight * sum_of_squares(self.contact_forces(sim))
+        control = -self.ctrl_cost_weight * sum_of_squares(action)
+        contact = -self.contact_cost_weight * sum_of_squares(self.contact_forces(sim))
         log = {
             "reward_forward": forward,
-            "reward_ctrl": -control,
-            "reward_contact": -contact,
+            "reward_ctrl": control,
+            "reward_contact": contact,
             "reward_survive": survive,
             "x_velocity": x_velocity,
             "y_velocity": y_velocity,
         }
-        return (forward + survive) - (control + contact), ~healthy & self.terminate_when_unhealthy, log
+        return (forward + survive) + (control + contact), ~healthy & self.terminate_when_unhealthy, log

@@ -1,7 +1,8 @@
 """What Gymnasium's MuJoCo tasks (version 5) have in common: model files, spaces, resets, velocities, sums.
 
 Everything a task does each step is written with tensors over a `Simulation`, for any engine and dtype. In float64
-the operations come in the order Gymnasium's NumPy code takes, so both give the same bits.
+the operations come in the order Gymnasium's NumPy code takes, so both give the same bits. A cost is computed with its
+weight negated and then added, which changes no bit and is what the log shows.
 """
 
 from __future__ import annotations

@@ -39,6 +39,6 @@ class HalfCheetah(GymnasiumTask):
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         (x_velocity,) = self.velocity(sim, memory)
         forward = self.forward_reward_weight * x_velocity
-        control = self.ctrl_cost_weight * sum_of_squares(action)
-        log = {"reward_forward": forward, "reward_ctrl": -control, "x_velocity": x_velocity}
-        return forward - control, never(sim), log
+        control = -self.ctrl_cost_weight * sum_of_squares(action)
+        log = {"reward_forward": forward, "reward_ctrl": control, "x_velocity": x_velocity}
+        return forward + control, never(sim), log

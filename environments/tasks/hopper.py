@@ -59,11 +59,11 @@ class Hopper(GymnasiumTask):
         healthy = self.healthy(sim)
         forward = self.forward_reward_weight * x_velocity
         survive = self.healthy_reward * healthy
-        control = self.ctrl_cost_weight * sum_of_squares(action)
+        control = -self.ctrl_cost_weight * sum_of_squares(action)
         log = {
             "reward_forward": forward,
-            "reward_ctrl": -control,
+            "reward_ctrl": control,
             "reward_survive": survive,
             "x_velocity": x_velocity,
         }
-        return (forward + survive) - control, ~healthy & self.terminate_when_unhealthy, log
+        return forward + survive + control, ~healthy & self.terminate_when_unhealthy, log

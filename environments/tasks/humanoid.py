@@ -98,15 +98,15 @@ class Humanoid(HumanoidBody):
         healthy = inside(sim.bind("qpos")[:, 2], self.healthy_z_range)
         forward = self.forward_reward_weight * x_velocity
         survive = self.healthy_reward * healthy
-        control = self.ctrl_cost_weight * sum_of_squares(sim.bind("ctrl"))
+        control = -self.ctrl_cost_weight * sum_of_squares(sim.bind("ctrl"))
         contact = self.contact_cost_weight * sum_of_squares(sim.bind("cfrc_ext"))
         contact = contact.clamp(*self.contact_cost_range)
         log = {
             "reward_survive": survive,
             "reward_forward": forward,
-            "reward_ctrl": -control,
+            "reward_ctrl": control,
             "reward_contact": -contact,
             "x_velocity": x_velocity,
             "y_velocity": y_velocity,
         }
-        return (forward + survive) - (control + contact), ~healthy & self.terminate_when_unhealthy, log
+        return (forward + survive) + (control - contact), ~healthy & self.terminate_when_unhealthy, log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -80,7 +81,7 @@ class Body(nn.Module):
         self.encoders = nn.ModuleList(Encoder(spec, config) for spec in specs)
         widths = [sum(int(encoder.features) for encoder in self.encoders), *config.hidden]  # type: ignore[arg-type]
         layers = []
-        for width_in, width_out in zip(widths, widths[1:], strict=False):
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), ACTIVATIONS[config.activation]()]
         self.layers = nn.Sequential(*layers)
         self.features = widths[-1]

@@ -32,7 +32,7 @@ class VecEnv(Protocol):
         ...
 
     def state(self) -> dict[str, Any] | None:
-        """All that exact resume needs, as tensors, plain numbers, strings, dicts and lists; None if it cannot be had."""
+        """All that exact resume needs, as tensors, plain numbers, text, dicts and lists; None if it cannot be had."""
         ...
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 An environment is its chain of wrappers, and each of those is its attributes. If every attribute is a number, a string,
 an array, a container of these, a random generator, a space (which holds a generator) or the registration, then saving
-them all is saving everything. One attribute of any other kind (a simulator's handle, a surface, a function, an object of
-a class unknown here), or a mutable object held in two places (which would come back as two), and there is no exact state.
+them all is saving everything. One attribute of any other kind (a simulator's handle, a surface, a function, an object
+of a class unknown here), or a mutable object held in two places (which would come back as two), and there is no exact
+state.
 Module globals are out of sight, and so are the generators that `random` and `numpy.random` share.
 """
 

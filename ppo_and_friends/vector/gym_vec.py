@@ -101,8 +101,8 @@ class GymVec:
                 write(row, value)
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"This is no observation of {self.spec.task}: {error}.") from error
-        tensors = tuple(torch.from_numpy(array) for array in arrays)
-        return (tensors if len(tensors) > 1 else tensors[0]), batched
+        first, *others = (torch.from_numpy(array) for array in arrays)
+        return ((first, *others) if others else first), batched
 
     def decode(self, actions: np.ndarray) -> list[Any]:
         """Each row of `[B, columns]` as its environment takes it."""

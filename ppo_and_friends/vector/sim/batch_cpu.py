@@ -1,4 +1,4 @@
-"""Many MuJoCo worlds on the CPU: `mujoco.batch.Batch`, C++ threads behind one call, shared with torch without a copy."""
+"""Many MuJoCo worlds on the CPU: `mujoco.batch.Batch`, C++ threads behind one call, shared with torch uncopied."""
 
 # mujoco ships no types
 # pyright: reportAttributeAccessIssue=false

@@ -30,7 +30,7 @@ class Simulation(Protocol):
     def step(self, substeps: int) -> None: ...
 
     def reset(self, rows: Tensor) -> None:
-        """Back to the model's initial state where `rows` ([N] bool): clears warm start, activations, forces, time too."""
+        """Back to the model's initial state where `rows` ([N] bool): clears warm start, activations, forces, time."""
         ...
 
     def forward(self, rows: Tensor) -> None:

@@ -56,7 +56,10 @@ class TaskEnv:
         self.task, self.sim, self.dtype = task, sim, dtype
         self._memory = task.start(sim)
         self._draw = RowGenerators(0, sim)
-        self._age = torch.zeros(sim.rows, dtype=torch.int64, device=sim.device)  # steps since the last cut
+        self._clock = 0  # steps so far; a row is as old as the clock is past its start
+        self._started = torch.zeros(sim.rows, dtype=torch.int64, device=sim.device)
+        self._next_limit = task.max_episode_steps  # no row meets its time limit before the clock shows this
+        self._none = torch.zeros(sim.rows, dtype=torch.bool, device=sim.device)
         self._active = torch.ones(sim.rows, dtype=torch.bool, device=sim.device)
         self._camera: Camera | None = None
         observation = task.observe(sim, self._memory)
@@ -75,13 +78,15 @@ class TaskEnv:
         (action,) = actions
         task.apply(sim, memory, action)
         sim.step(task.substeps)
-        self._age += 1
+        self._clock += 1
         reward, terminated, log = task.reward_done(sim, memory, action)
         observation = task.observe(sim, memory)
         self._check(observation, reward)
         final = obs = self._cast(observation)
-        truncated = self._age >= task.max_episode_steps
-        cut = terminated | truncated
+        truncated, cut = self._none, terminated
+        if self._clock >= self._next_limit:
+            truncated = self._clock - self._started >= task.max_episode_steps
+            cut = terminated | truncated
         if cut.any():
             self._restart(cut)
             obs = self._cast(task.observe(sim, memory))
@@ -92,7 +97,8 @@ class TaskEnv:
         return {
             "simulation": self.sim.state(),
             "memory": {name: tensor.clone() for name, tensor in self._memory.items()},
-            "age": self._age.clone(),
+            "clock": self._clock,
+            "started": self._started.clone(),
             "generators": self._draw.state(),
         }
 
@@ -102,7 +108,7 @@ class TaskEnv:
         Raises:
             UserError: it was taken from another number of rows.
         """
-        rows = len(state["age"])
+        rows = len(state["started"])
         if rows != self.sim.rows:
             raise UserError(
                 f"The saved state has {rows} rows and this environment {self.sim.rows}; make it with {rows}."
@@ -110,7 +116,9 @@ class TaskEnv:
         self.sim.load_state(state["simulation"])
         for name, tensor in self._memory.items():
             tensor.copy_(state["memory"][name])
-        self._age.copy_(state["age"])
+        self._clock = state["clock"]
+        self._started.copy_(state["started"])
+        self._find_next_limit()
         self._draw.load_state(state["generators"])
 
     def frame(self, row: int) -> np.ndarray:
@@ -129,7 +137,11 @@ class TaskEnv:
         self.task.reset(self.sim, self._memory, rows, self._draw)
         if self.task.forward_after_reset:
             self.sim.forward(rows)
-        self._age.masked_fill_(rows, 0)
+        self._started.masked_fill_(rows, self._clock)
+        self._find_next_limit()
+
+    def _find_next_limit(self) -> None:
+        self._next_limit = int(self._started.min()) + self.task.max_episode_steps
 
     def _cast(self, obs: Obs) -> Obs:
         def cast(part: Tensor) -> Tensor:
@@ -140,15 +152,15 @@ class TaskEnv:
 
     def _check(self, obs: Obs, reward: Tensor) -> None:
         """One sum tells whether any number is bad; only then is the place looked for."""
-        parts = {"reward": (reward,), "observation": leaves(obs.actor)}
-        if obs.critic is not obs.actor:
-            parts["critic's observation"] = leaves(obs.critic)
-        if math.isfinite(sum(part.sum().item() for tensors in parts.values() for part in tensors)):
+        total = reward.sum()
+        for part in leaves(obs.actor) + (() if obs.critic is obs.actor else leaves(obs.critic)):
+            total += part.sum()
+        if math.isfinite(total.item()):
             return
-        for key, tensors in parts.items():
-            for part in tensors:
+        for key, tree in (("reward", reward), ("observation", obs.actor), ("critic's observation", obs.critic)):
+            for part in leaves(tree):
                 for row in (~torch.isfinite(part)).nonzero()[:, 0].tolist():
-                    step = int(self._age[row])
+                    step = self._clock - int(self._started[row])
                     raise EnvironmentFailure(
                         f"{self.task.name}: the {key} of row {row} is not finite in step {step} of its episode."
                     )
