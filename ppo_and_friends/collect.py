@@ -235,11 +235,14 @@ class Collector:
             "groups": [rows.state() for rows in self.groups],
             "seed": self.seed,
             "resets": self.resets,
+            "started": self.started,
         }
 
     def load_state(self, state: dict[str, Any]) -> bool:
         """Go on where `state` was taken; False when the environment cannot, and rows start anew."""
         self.seed, self.resets = state["seed"], state["resets"]
+        if not state["started"]:  # saved before the first step: the rows will start as they would have
+            return True
         if state["env"] is None:
             return False
         self.env.load_state(state["env"])

@@ -33,6 +33,10 @@ class BodyConfig:
     """A body of your own, FILE.py:NAME or a callable: called with (specs, config), returns a module whose
     forward takes the observation's tensors and which has an attribute `features`, the width of its output."""
 
+    def __post_init__(self) -> None:
+        sizes = (*self.hidden, *(number for layer in self.convolutions for number in layer))
+        _require(all(size >= 1 for size in sizes), "net", f"of sizes {sizes}", "made of layers of 1 or more")
+
 
 @dataclass(frozen=True)
 class NetConfig:
@@ -180,6 +184,8 @@ class RunConfig:
     save_test_scores: bool = False
 
     def __post_init__(self) -> None:
+        inside = self.name not in (".", "..") and not set(self.name) & set("/\\")
+        _require(inside, "name", repr(self.name), "the name of one directory under state_path")
         _require(self.num_test_runs >= 1, "num_test_runs", self.num_test_runs, "1 or more episodes")
         _require(self.random_seed >= -1, "random_seed", self.random_seed, "0 or more, or -1 to draw one")
         _require(self.max_iterations >= 0, "max_iterations", self.max_iterations, "0 (no limit) or more")

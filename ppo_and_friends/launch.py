@@ -191,10 +191,14 @@ def _describe(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, EnvironmentFailure):
         return f"error: {error}{_origin(error.__cause__)}"
+    if isinstance(error, FloatingPointError):
+        return f"error: {error}"
     return "".join(traceback.format_exception(error))
 
 
 def _origin(cause: BaseException | None) -> str:
-    """Where an environment's own code raised."""
+    """Where an environment's own code raised; nothing where this package found the fault."""
     frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
-    return f" Raised in {frames[-1].filename}, line {frames[-1].lineno}." if frames else ""
+    if not frames or frames[-1].filename.startswith(os.path.dirname(__file__) + os.sep):
+        return ""
+    return f" Raised in {frames[-1].filename}, line {frames[-1].lineno}."

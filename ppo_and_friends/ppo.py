@@ -15,6 +15,7 @@ from ppo_and_friends.collect import Collector
 from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment, steps_per_row
 from ppo_and_friends.devices import check_device, choose_device, on_device
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.group import EXTRA, SUMS, Group
 from ppo_and_friends.launch import threads
 from ppo_and_friends.policy import NetPolicy, predict
@@ -53,6 +54,8 @@ class PPO:
         self.reference = reference or experiment.name
         options = run or RunConfig()
         check_experiment(experiment, experiment.envs_per_proc * self.comm.size)
+        if not hasattr(experiment.env, "make"):
+            raise UserError(f"env is {experiment.env!r}, but must have make(rows, threads, render), as GymEnv has.")
         check_device(options.device, options.allow_mpi_gpu, self.comm.size)
         self.seed = self._draw_seed(options.random_seed)
         self.threads = threads(self.comm)

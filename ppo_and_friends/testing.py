@@ -20,7 +20,15 @@ from ppo_and_friends.policy import RandomPolicy
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.render import Window
 from ppo_and_friends.serialize import from_plain, to_plain
-from ppo_and_friends.training import check_same_experiment, command, directory_of, evaluation_seed, from_bytes, to_bytes
+from ppo_and_friends.training import (
+    check_same_experiment,
+    command,
+    directory_of,
+    evaluation_seed,
+    from_bytes,
+    load_or_explain,
+    to_bytes,
+)
 
 
 def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm) -> Evaluation:
@@ -39,7 +47,8 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
     seed = ppo.seed  # this call's, not the training's
     if state is not None:
         check_same_experiment(ppo, state, str(directory))
-        ppo.load_shared_state(state["shared"])
+        saved = state["shared"]
+        load_or_explain(lambda: ppo.load_shared_state(saved), "network or add-on settings")
     gif = GifRecorder(run.gif_fps) if run.render_gif and comm.rank == 0 else None
     sinks = [sink for sink in (window, gif) if sink is not None]
     if comm.rank == 0:
