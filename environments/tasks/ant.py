@@ -78,7 +78,7 @@ class Ant(GymnasiumTask):
         forward = self.forward_reward_weight * x_velocity
         survive = self.healthy_reward * healthy
         control = -self.ctrl_cost_weight * sum_of_squares(action)
-        contact = -self.contact_cost_weight * sum_of_squares(self.contact_forces(sim))
+        contact = -self.contact_cost_weight * sum_of_squares(self.contact_forces(sim).flatten(1))
         log = {
             "reward_forward": forward,
             "reward_ctrl": control,

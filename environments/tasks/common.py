@@ -144,8 +144,8 @@ def sum_columns(values: Tensor) -> Tensor:
 
 
 def sum_of_squares(values: Tensor) -> Tensor:
-    """[N, ...] -> [N]."""
-    return sum_columns(values.flatten(1).square())
+    """[N, C] -> [N]."""
+    return sum_columns(values.square())
 
 
 def inside(values: Tensor, bounds: tuple[float, float]) -> Tensor:

@@ -99,7 +99,7 @@ class Humanoid(HumanoidBody):
         forward = self.forward_reward_weight * x_velocity
         survive = self.healthy_reward * healthy
         control = -self.ctrl_cost_weight * sum_of_squares(sim.bind("ctrl"))
-        contact = self.contact_cost_weight * sum_of_squares(sim.bind("cfrc_ext"))
+        contact = self.contact_cost_weight * sum_of_squares(sim.bind("cfrc_ext").flatten(1))
         contact = contact.clamp(*self.contact_cost_range)
         log = {
             "reward_survive": survive,

@@ -33,7 +33,7 @@ class HumanoidStandup(HumanoidBody):
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         up = sim.bind("qpos")[:, 2] / self.model().opt.timestep
         control = self.ctrl_cost_weight * sum_of_squares(sim.bind("ctrl"))
-        impact = self.impact_cost_weight * sum_of_squares(sim.bind("cfrc_ext"))
+        impact = self.impact_cost_weight * sum_of_squares(sim.bind("cfrc_ext").flatten(1))
         impact = impact.clamp(*self.impact_cost_range)
         log = {"reward_linup": up, "reward_quadctrl": -control, "reward_impact": -impact}
         return up - control - impact + 1, never(sim), log
