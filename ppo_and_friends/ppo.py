@@ -19,6 +19,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.group import EXTRA, SUMS, Group
 from ppo_and_friends.launch import threads
 from ppo_and_friends.policy import NetPolicy, predict
+from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.stats import RecentEpisodes, reduce_moments
 from ppo_and_friends.targets import explained_variance
@@ -160,8 +161,6 @@ class PPO:
 
     def save(self, path: Path | str) -> None:
         """Write weights, normalisers, optimiser, counters and rows to one file; all ranks call it together."""
-        from ppo_and_friends.training import whole_state
-
         state = whole_state(self)
         if state is not None:
             write_state(path, state, self.iteration)
@@ -176,8 +175,6 @@ class PPO:
         Raises:
             UserError: no such state, or an experiment that cannot be found.
         """
-        from ppo_and_friends.training import saved_experiment
-
         state = read_state(path)
         ppo = cls(saved_experiment(state, experiment), comm=comm, reference=state["reference"])
         ppo.load_shared_state(state["shared"])

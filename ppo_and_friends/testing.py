@@ -16,19 +16,13 @@ from ppo_and_friends.display import first_line
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
 from ppo_and_friends.gif import GifRecorder
+from ppo_and_friends.next_command import command
 from ppo_and_friends.policy import RandomPolicy
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.render import Window
+from ppo_and_friends.run_state import check_same_experiment, directory_of, from_bytes, load_or_explain, to_bytes
 from ppo_and_friends.serialize import from_plain, to_plain
-from ppo_and_friends.training import (
-    check_same_experiment,
-    command,
-    directory_of,
-    evaluation_seed,
-    from_bytes,
-    load_or_explain,
-    to_bytes,
-)
+from ppo_and_friends.training import evaluation_seed
 
 
 def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm) -> Evaluation:

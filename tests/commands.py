@@ -108,7 +108,9 @@ def unlike(one: Any, other: Any, where: str = "state") -> list[str]:
         names = dict.fromkeys((*one, *other))
         return [place for name in names for place in unlike(one.get(name), other.get(name), f"{where}.{name}")]
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [place for i, pair in enumerate(zip(one, other, strict=True)) for place in unlike(*pair, f"{where}[{i}]")]
+        return [
+            place for i, pair in enumerate(zip(one, other, strict=True)) for place in unlike(*pair, f"{where}[{i}]")
+        ]
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         same = one.shape == other.shape and torch.equal(one, other)
     else:

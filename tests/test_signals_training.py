@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import TINY, finish, spawn, succeed, wait_for
-from ranks import MPIRUN, needs_mpirun
+from ranks import MPIRUN, OPEN_LIBRARY, OPEN_MPIRUN, needs_mpirun, needs_open_mpi
 
 from ppo_and_friends.checkpoint import read_state
 
@@ -47,6 +47,19 @@ def test_a_signal_to_mpirun_saves_and_ends_all_ranks(number: signal.Signals, tmp
     assert result.code == CODES[number], result
     assert result.out.count("Stopped at") == 1
     check_stopped(result.out, tmp_path)
+
+
+@needs_open_mpi
+def test_open_mpi_leaves_a_state_that_loads(tmp_path: Path) -> None:
+    """Its mpirun may kill the ranks before they have saved: then the last state stands."""
+    launcher = (OPEN_MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", 2)
+    child = spawn(*ENDLESS, tmp_path, "--save_every", 1, before=launcher, MPI4PY_LIBMPI=str(OPEN_LIBRARY))
+    wait_for(child, "steps/s")
+    child.send_signal(signal.SIGTERM)
+    assert finish(child).code != 0
+    iteration = read_state(tmp_path / "CartPole")["shared"]["iteration"]
+    more = succeed(*ENDLESS, tmp_path, "--max_iterations", iteration + 1)
+    assert f"Resumed CartPole at iteration {iteration}," in more
 
 
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:

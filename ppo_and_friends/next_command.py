@@ -1,0 +1,43 @@
+"""What to type next about a run."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from pathlib import Path
+
+from ppo_and_friends import registry
+from ppo_and_friends.config import Experiment, RunConfig
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.run_state import directory_of
+from ppo_and_friends.serialize import to_plain
+
+
+def command(reference: str, run: RunConfig, *flags: str) -> str:
+    """What to type next about this run."""
+    called = Path(sys.argv[0])
+    program = ["ppo-and-friends"] if called.name == "ppo-and-friends" else ["python", _script(called)]
+    words = [*program, "-e", reference]
+    for name in ("name", "state_path"):
+        value = getattr(run, name)
+        if value != getattr(RunConfig(), name):
+            words += [f"--{name}", value]
+    return shlex.join([*words, *flags])
+
+
+def _script(called: Path) -> str:
+    return str(called) if called.name == "main.py" else "main.py"  # a script that uses the API takes no flags
+
+
+def launched(ranks: int) -> str:
+    """What stands before a command for so many ranks."""
+    return f"mpirun -n {ranks} " if ranks > 1 else ""
+
+
+def settings_flags(reference: str, experiment: Experiment, run: RunConfig) -> tuple[str, ...]:
+    """What gives these settings to a command: nothing where they are the launcher's own."""
+    with contextlib.suppress(UserError):  # an experiment without a launcher
+        if to_plain(registry.build(reference)) == to_plain(experiment):
+            return ()
+    return "--config", str(directory_of(experiment, run) / "config.json")

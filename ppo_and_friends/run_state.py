@@ -1,0 +1,106 @@
+"""What a state holds of a whole run, and whether it fits the run that loads it."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ppo_and_friends import registry
+from ppo_and_friends.checkpoint import differences
+from ppo_and_friends.config import Experiment, RunConfig
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.serialize import from_plain, to_plain
+
+if TYPE_CHECKING:
+    from ppo_and_friends.ppo import PPO
+
+# Settings that say how far and how watched a run is, not what it learns.
+FREE_SETTINGS = ("name", "num_timesteps", "evaluation")
+
+
+def directory_of(experiment: Experiment, run: RunConfig) -> Path:
+    """`<state_path>/<name>`."""
+    return Path(run.state_path) / (run.name or experiment.name or "run")
+
+
+def to_bytes(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+
+
+def whole_state(ppo: PPO, best_score: float = -math.inf) -> dict[str, Any] | None:
+    """Everything of all ranks, on rank 0; None elsewhere. Collective."""
+    gathered = ppo.comm.gather_bytes(to_bytes(ppo.own_state()))
+    if gathered is None:
+        return None
+    return {
+        "reference": ppo.reference,
+        "experiment": ppo.experiment.name,
+        "config": to_plain(ppo.experiment),
+        "size": ppo.comm.size,
+        "rows": ppo.experiment.envs_per_proc,
+        "threads": ppo.threads,
+        "best_score": best_score,
+        "shared": ppo.shared_state(),
+        "ranks": [from_bytes(data) for data in gathered],
+    }
+
+
+def setting_changes(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Settings that change what is learned, "ppo.lr: 0.0003 -> 0.0001"."""
+
+    def kept(settings: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
+
+    return differences(kept(saved), kept(current))
+
+
+def check_same_experiment(ppo: PPO, state: dict[str, Any], where: str) -> None:
+    if state["experiment"] != ppo.experiment.name:
+        raise UserError(
+            f"{where} holds a state of experiment '{state['experiment']}', not of '{ppo.experiment.name}': "
+            "choose another --name or --state_path, or --clobber to start over."
+        )
+
+
+def load_or_explain(load: Any, what: str) -> None:
+    try:
+        load()
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()
+        raise UserError(
+            f"The saved state does not fit these {what} ({reason[-1].strip() if reason else type(error).__name__}): "
+            "use the settings it was trained with (see config.json beside it), or another --name."
+        ) from error
+
+
+def load_weights(ppo: PPO, state: dict[str, Any]) -> None:
+    """Weights and normalisers alone: optimiser and counters stay fresh."""
+
+    def load() -> None:
+        for group, saved in zip(ppo.groups, state["shared"]["groups"], strict=True):
+            group.net.load_state_dict(saved["net"])
+
+    load_or_explain(load, "network settings or spaces")
+
+
+def saved_experiment(state: dict[str, Any], experiment: Experiment | None = None) -> Experiment:
+    """The experiment of a state with the settings it was trained with.
+
+    Raises:
+        UserError: no launcher of this name exists any more, and no experiment is given.
+    """
+    if experiment is None:
+        if not state["reference"]:
+            raise UserError("This state was trained without a launcher: give PPO.load its experiment too.")
+        experiment = registry.build(state["reference"])
+    return from_plain(experiment, state["config"])
