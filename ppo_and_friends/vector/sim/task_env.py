@@ -216,6 +216,13 @@ class Camera:
 
 
 def choose_gl_backend() -> None:
-    """Let MuJoCo draw without a display. It reads `MUJOCO_GL` once, at its first import, so call this before."""
-    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl" if find_library("EGL") else "osmesa")
+    """Let MuJoCo draw without a display. It reads `MUJOCO_GL` once, at its first import, so call this before.
+
+    Where no library to draw with is installed nothing is set: training needs none, and MuJoCo would not even be
+    imported with a backend that cannot be loaded."""
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return
+    if find_library("EGL") and (find_library("OpenGL") or find_library("GL")):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    elif find_library("OSMesa"):
+        os.environ.setdefault("MUJOCO_GL", "osmesa")
