@@ -37,8 +37,8 @@ def command(ranks: int, body: str, launcher: str | None = MPIRUN) -> list[str]:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment, with the package importable and one thread a rank."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **extra}
+    """This process's environment, with the package importable, one thread a rank, and lines written whole."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "", **extra}
 
 
 def run(ranks: int, body: str, launcher: str | None = MPIRUN, **extra: str) -> subprocess.CompletedProcess[str]:
