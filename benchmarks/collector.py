@@ -31,7 +31,7 @@ class Recorded(nn.Module):
 
     def __init__(self, actions: Tensor) -> None:
         super().__init__()
-        steps, rows, columns = actions.shape
+        _, rows, columns = actions.shape
         self.actions, self.taken = actions, 0
         self.actor_core = IdentityCore(columns)
         self.distribution = Distribution()
