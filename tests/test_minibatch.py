@@ -54,7 +54,9 @@ def test_every_sample_once_an_epoch_and_the_same_company_at_any_split(
 ) -> None:
     total = sum(split)
     alone = company([total], chunks, minibatches, 5)
-    assert sorted(number for samples in alone for number in samples) == [float(number) for number in range(total * chunks)]
+    assert sorted(number for samples in alone for number in samples) == [
+        float(number) for number in range(total * chunks)
+    ]
     assert company(split, chunks, minibatches, 5) == alone
     sizes = [len(samples) for samples in alone]
     assert max(sizes) - min(sizes) <= 1

@@ -1,0 +1,34 @@
+"""Training launchers as they stand until they reach their scores. Minutes each: run with `pytest -m learning`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from commands import MAIN
+from ranks import MPIRUN, environment
+
+pytestmark = pytest.mark.learning
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "flags", "score"),
+    [
+        ("CartPole", 1, "", 500),
+        ("CartPole", 2, "", 500),
+        ("Pendulum", 1, "", -200),
+        ("LunarLander", 1, "", 200),
+        ("InvertedPendulum", 1, "", 1000),
+        ("HalfCheetah", 1, "--num_timesteps 1000000", 1500),
+    ],
+)
+def test_score(name: str, ranks: int, flags: str, score: float, tmp_path: Path) -> None:
+    launcher = [MPIRUN, "-n", str(ranks)] if ranks > 1 else []
+    command = [*launcher, *MAIN, "-e", name, "--state_path", str(tmp_path)]
+    for words in (["--random_seed", "1", *flags.split()], ["--num_test_runs", "100", "--save_test_scores"]):
+        subprocess.run([*command, *words], check=True, env=environment(OMP_NUM_THREADS="1"))
+    summary = json.loads((tmp_path / name / "test_scores.json").read_text())
+    assert summary["episodes"] == 100
+    assert summary["mean"] >= score
