@@ -11,7 +11,8 @@ from ppo_and_friends.schedules import constant, linear
 def lunar_lander() -> Experiment:
     """Land between two flags with three engines; 200 counts as solved.
 
-    Settings: rl-baselines3-zoo (16 rows x 1024 steps, gamma 0.999, lambda 0.98, 4 epochs, entropy weight 0.01).
+    Settings: rl-baselines3-zoo (16 rows x 1024 steps, gamma 0.999, lambda 0.98, entropy weight 0.01),
+    with 10 epochs, minibatches of 128 and a step size that falls.
     """
     return _lander(continuous=False)
 
@@ -34,10 +35,10 @@ def _lander(continuous: bool) -> Experiment:
         num_timesteps=1_000_000,
         envs_per_proc=16,
         ppo=PPOConfig(
-            lr=linear(5e-4, 1e-5),
+            lr=linear(3e-4, 1e-5),
             gamma=0.999,
             gae_lambda=0.98,
-            epochs=4,
+            epochs=10,
             minibatches=64,
             steps_total=8192,
             entropy_weight=constant(0.01),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ppo_and_friends.config import BodyConfig, Experiment, NetConfig, PPOConfig
+from ppo_and_friends.config import Activation, BodyConfig, Experiment, NetConfig, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import linear
 
@@ -18,8 +18,8 @@ _PPO = PPOConfig(lr=linear(3e-4, 0.0), epochs=10, minibatches=32, steps_total=20
 _HUMANOID = replace(_PPO, lr=linear(3e-4, 3e-5), steps_total=8192, stop_kl=0.02)
 
 
-def _net(width: int = 64, log_std_init: float = 0.0) -> NetConfig:
-    body = BodyConfig(hidden=(width, width))
+def _net(width: int = 64, log_std_init: float = 0.0, activation: Activation = "tanh") -> NetConfig:
+    body = BodyConfig(hidden=(width, width), activation=activation)
     return NetConfig(actor=body, critic=body, log_std_init=log_std_init)
 
 
@@ -45,12 +45,13 @@ def ant() -> Experiment:
 def half_cheetah() -> Experiment:
     """Run as fast as possible on two legs in a plane; it cannot fall over.
 
-    Settings: the family's starting point with a wider network and less noise.
+    Settings: a wider relu network with less noise, normalised values, and steps three times as large whose epochs
+    end at a KL divergence of 0.03; tuned here.
     """
     from environments.tasks.half_cheetah import HalfCheetah
 
-    ppo = replace(_PPO, reward_clip=(-10.0, 10.0))
-    return _experiment(HalfCheetah(), 3_000_000, 16, ppo, _net(256, log_std_init=-0.5))
+    ppo = replace(_PPO, lr=linear(1e-3, 0.0), stop_kl=0.03, normalize_values=True)
+    return _experiment(HalfCheetah(), 3_000_000, 16, ppo, _net(256, log_std_init=-1.0, activation="relu"))
 
 
 @experiment("Hopper")
