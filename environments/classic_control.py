@@ -12,7 +12,8 @@ def cart_pole() -> Experiment:
     """Balance a pole on a cart; 500 is perfect, reached within a minute.
 
     Settings: rl-baselines3-zoo's idea (8 rows x 32 steps, lambda 0.8, gamma 0.98, step size and clip annealed)
-    with fewer and larger gradient steps.
+    with fewer and larger gradient steps. Four seeds scored 500 in each of 100 test episodes after 100 000 steps, in
+    half a minute on one core; two seeds did so on two ranks.
     """
     from ppo_and_friends.vector.gym_vec import GymEnv
 
@@ -40,6 +41,7 @@ def pendulum() -> Experiment:
     """Swing a pendulum up and hold it there with little torque; about -150 to -200 at best.
 
     Settings: rl-baselines3-zoo (gSDE, gamma 0.9, 4 rows x 1024 steps, parts of 64, step size 1e-3), with less noise.
+    Three seeds scored -193 +- 1 in 100 test episodes after 100 000 steps, in half a minute on one core.
     """
     from ppo_and_friends.vector.gym_vec import GymEnv
 
@@ -63,7 +65,8 @@ def pendulum() -> Experiment:
 def acrobot() -> Experiment:
     """Swing two links up to a line; -1 a step until it is reached, about -80 at best.
 
-    Settings: rl-baselines3-zoo (16 rows x 256 steps, lambda 0.94, 4 epochs, observations normalised).
+    Settings: rl-baselines3-zoo (16 rows x 256 steps, lambda 0.94, 4 epochs, observations normalised). Three seeds
+    scored -77.2 +- 0.3 in 100 test episodes after 500 000 steps, in a minute on one core.
     """
     from ppo_and_friends.vector.gym_vec import GymEnv
 
@@ -80,8 +83,10 @@ def acrobot() -> Experiment:
 def mountain_car() -> Experiment:
     """Rock a weak car out of a valley; -1 a step until the top, -110 counts as solved.
 
-    Settings: rl-baselines3-zoo (16 rows x 16 steps, lambda 0.98, 4 epochs): many short rollouts over normalised
-    observations find the flag without curiosity.
+    Normalised observations find the flag without curiosity. Settings: 16 rows and lambda 0.98 from rl-baselines3-zoo,
+    with rollouts eight times as long, a larger step size and an entropy bonus, both falling to 0: with 16 steps a row
+    and no bonus the policy settles too early (three seeds: -122 +- 6). Three seeds scored -98.0 +- 0.3 in 100 test
+    episodes after a million steps, in 4 to 7 minutes on one core.
     """
     from ppo_and_friends.vector.gym_vec import GymEnv
 
@@ -89,7 +94,13 @@ def mountain_car() -> Experiment:
         env=GymEnv(id="MountainCar-v0"),
         num_timesteps=1_000_000,
         envs_per_proc=16,
-        ppo=PPOConfig(gae_lambda=0.98, epochs=4, minibatches=4, steps_total=256),
+        ppo=PPOConfig(
+            lr=linear(1e-3, 0.0),
+            gae_lambda=0.98,
+            minibatches=16,
+            steps_total=2048,
+            entropy_weight=linear(0.01, 0.0),
+        ),
         net=_net(64),
     )
 
@@ -99,7 +110,8 @@ def mountain_car_continuous() -> Experiment:
     """Rock a weak car out of a valley and spend little force; 90 counts as solved.
 
     Settings: rl-baselines3-zoo's idea (gSDE with small noise, gamma 0.9999, few steps a rollout, gradients cut
-    at 5), with more rows.
+    at 5), with more rows. Three seeds scored 93.1 +- 0.0 in 100 test episodes after 200 000 steps, in less than a
+    minute on one core.
     """
     from ppo_and_friends.vector.gym_vec import GymEnv
 

