@@ -60,6 +60,10 @@ class NetConfig:
     sde_sample_every: int = 4
     """Steps for which gSDE keeps one exploration matrix."""
 
+    def __post_init__(self) -> None:
+        _require(self.sde_sample_every >= 1, "net.sde_sample_every", self.sde_sample_every, "1 or more")
+        _require(math.isfinite(self.log_std_init), "net.log_std_init", self.log_std_init, "a finite number")
+
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -166,7 +170,7 @@ class RunConfig:
     max_iterations: int = 0
     """When not 0: stop after so many iterations in all."""
     save_every: int = 0
-    """Iterations between saves; 0 saves about once a minute, counted in timesteps."""
+    """Iterations between saves; 0 saves about twice a minute, by the clock."""
     device: str = "auto"
     allow_mpi_gpu: bool = False
     force_deterministic: bool = False
@@ -215,6 +219,7 @@ def check_ppo(ppo: PPOConfig) -> None:
     for name in ("reward_clip", "bootstrap_clip", "lr_bounds"):
         low, high = getattr(ppo, name)
         _require(low < high, f"ppo.{name}", getattr(ppo, name), "a lower bound and a higher one")
+    _require(all(0 <= beta < 1 for beta in ppo.adam_betas), "ppo.adam_betas", ppo.adam_betas, "at least 0 and below 1")
     for name in ("reward_scale", "reward_shift"):
         _require(math.isfinite(getattr(ppo, name)), f"ppo.{name}", getattr(ppo, name), "a finite number")
 

@@ -51,6 +51,7 @@ class Group:
     def late_moments(self) -> list[Moments]:
         return self.net.observation_moments()
 
+    @torch.no_grad()
     def prepare(self, rollout: Rollout, progress: Progress) -> tuple[Rollout, Targets, Tensor]:
         """Add-ons, targets and this rank's measurements: (rollout, targets, sums `[EXTRA]` to be reduced)."""
         context = Context(self.net, self.comm, progress, self.generator)

@@ -147,11 +147,13 @@ class Learner:
             data.reference[:, columns.to(parameters.device)] = parameters[:, : len(columns)]
 
     def _adapt(self, tail: Tensor) -> None:
-        """Keep the divergence of a step within a factor of 2 of its target (as rl_games and rsl_rl do)."""
+        """Keep the divergence of a step within a factor of 2 of its target (as rl_games and rsl_rl do).
+
+        A divergence of 0 is that of a policy which has not moved yet: it says nothing."""
         target = self.config.target_kl
         if target:
             kl = tail[2] / tail[0].clamp_min(1e-8)
-            factor = torch.where(kl > 2 * target, 1 / 1.5, torch.where(kl < target / 2, 1.5, 1.0))
+            factor = torch.where(kl > 2 * target, 1 / 1.5, torch.where((kl > 0) & (kl < target / 2), 1.5, 1.0))
             self.lr.mul_(factor).clamp_(*self.config.lr_bounds)
 
     def _check(self, sums: list[float], iteration: int, number: int) -> None:

@@ -61,7 +61,7 @@ def fold(tensor: Tensor, length: int) -> Tensor:
     if length == 1:
         return tensor.reshape(1, steps * rows, *tensor.shape[2:])
     chunks = tensor.unflatten(0, (steps // length, length)).transpose(0, 1)
-    return chunks.reshape(length, -1, *tensor.shape[2:])
+    return chunks.reshape(length, steps // length * rows, *tensor.shape[2:])
 
 
 def deal(

@@ -23,7 +23,7 @@ from ppo_and_friends.flags import Words, holds_settings, is_settings, leaves, li
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import field_types
 
-IMPLY_TEST = ("num_test_runs", "test_explore", "random_policy", "render_gif", "save_test_scores")
+IMPLY_TEST = ("num_test_runs", "render", "test_explore", "random_policy", "render_gif", "save_test_scores")
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class PPO:
         self.experiment, self.run, self.comm = experiment, run, comm or SoloComm()
         self.reference = reference or experiment.name
         options = run or RunConfig()
+        self._check_equal_rows()
         check_experiment(experiment, experiment.envs_per_proc * self.comm.size)
         if not hasattr(experiment.env, "make"):
             raise UserError(f"env is {experiment.env!r}, but must have make(rows, threads, render), as GymEnv has.")
@@ -65,7 +66,7 @@ class PPO:
         self.env = experiment.env.make(experiment.envs_per_proc, threads=self.threads, render=render)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
-        rank_seed = int(np.random.SeedSequence((self.seed, self.comm.rank)).generate_state(1)[0])
+        rank_seed = self._rank_seed(0)
         self.generator = torch.Generator(self.device).manual_seed(rank_seed)
         self.steps = steps_per_row(experiment, experiment.envs_per_proc * self.comm.size)
         self.groups = [
@@ -80,12 +81,30 @@ class PPO:
         self.iteration, self.timesteps, self.exit_code = 0, 0, 0
         self.recent = RecentEpisodes()
 
+    def _check_equal_rows(self) -> None:
+        """Ranks count steps by their own rows: with unequal ones they would not end together."""
+        rows = self.experiment.envs_per_proc
+        extremes = torch.tensor([rows, -rows])
+        self.comm.max_(extremes)
+        most, fewest = int(extremes[0]), -int(extremes[1])
+        if most != fewest:
+            raise UserError(f"envs_per_proc is {fewest} on one rank and {most} on another: give all the same.")
+
     def _draw_seed(self, seed: int) -> int:
         """The same number on every rank."""
         if seed < 0:
             drawn = np.random.SeedSequence().generate_state(1)[0] if self.comm.rank == 0 else 0
             seed = int.from_bytes(self.comm.broadcast_bytes(int(drawn).to_bytes(8, "little")), "little")
         return seed
+
+    def _rank_seed(self, iteration: int) -> int:
+        """Of this rank's rows and actions, from `iteration` on."""
+        return int(np.random.SeedSequence((self.seed, self.comm.rank, iteration)).generate_state(1)[0])
+
+    def start_anew(self) -> None:
+        """Draw other episodes and actions than those that the run began with: rows that could not be restored."""
+        self.collector.seed = self._rank_seed(self.iteration)
+        self.generator.manual_seed(self.collector.seed)
 
     @property
     def progress(self) -> Progress:

@@ -64,6 +64,7 @@ class Targets:
     weights        [T, N]     1 where the sample counts, 0 for inactive rows
     critic_states  [C, N, S]  the critic core's state before each chunk
     critic_carry   [N, S]     its state after the last step, where the next rollout goes on
+    outputs        [T, N]     the critic's own numbers, normalised as it was when it gave them
     """
 
     values: Tensor
@@ -72,3 +73,4 @@ class Targets:
     weights: Tensor
     critic_states: Tensor
     critic_carry: Tensor
+    outputs: Tensor

@@ -84,11 +84,13 @@ def load_or_explain(load: Any, what: str) -> None:
 
 
 def load_weights(ppo: PPO, state: dict[str, Any]) -> None:
-    """Weights and normalisers alone: optimiser and counters stay fresh."""
+    """Weights and normalisers alone, the rewards' too: optimiser and counters stay fresh."""
 
     def load() -> None:
         for group, saved in zip(ppo.groups, state["shared"]["groups"], strict=True):
             group.net.load_state_dict(saved["net"])
+            if group.addons.state_dict().keys() == saved["addons"].keys():  # the same friends in the same order
+                group.addons.load_state_dict(saved["addons"])
 
     load_or_explain(load, "network settings or spaces")
 

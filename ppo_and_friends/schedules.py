@@ -38,6 +38,9 @@ class Schedule:
         kind, numbers = self._parse()
         if (kind == "linear" and not 2 <= len(numbers) <= 3) or (kind == "constant" and len(numbers) != 1):
             raise _mistake(self.text)
+        thresholds = [threshold for threshold, _ in numbers]
+        if kind in ("step", "score") and thresholds != sorted(set(thresholds)):
+            raise _mistake(self.text)
 
     def _parse(self) -> tuple[str, list[tuple[float, float]]]:
         """(kind, [(threshold, value)]); the threshold of the first value is minus infinity."""

@@ -28,18 +28,21 @@ def compute_targets(net: Net, rollout: Rollout, carry: Tensor, config: PPOConfig
     """
     steps = len(rollout.rewards)
     normalized = net.critic_norm(tree_map(lambda part: part[:-1], rollout.obs.critic))
-    values, states = net.values(normalized, carry, rollout.first[:-1])
-    values = net.value_norm.denormalize(values)
+    outputs, states = net.values(normalized, carry, rollout.first[:-1])
+    values = net.value_norm.denormalize(outputs)
     next_values = net.value_norm.denormalize(_final_values(net, rollout, states))
-    next_values = next_values.clamp(*config.bootstrap_clip)
     cut = rollout.truncated | rollout.terminated | ~rollout.active
     cut[:-1] |= ~rollout.active[1:]  # a row that goes absent without an end is bootstrapped, not continued
     if config.max_ts_per_ep:
         cut = cut | ((rollout.age + 1) % config.max_ts_per_ep == 0)
+    # Only a value that stands for a cut-off future is bounded; the others are steps of the same trajectory.
+    ends = cut.clone()
+    ends[-1] = True
+    next_values = torch.where(ends, next_values.clamp(*config.bootstrap_clip), next_values)
     advantages = gae(rollout.rewards, values, next_values, rollout.terminated, cut, config.gamma, config.gae_lambda)
     before = torch.cat((carry.unsqueeze(0), states[:-1]))
     weights = rollout.active.to(values.dtype)
-    return Targets(values, advantages, advantages + values, weights, before[:steps:length], states[-1])
+    return Targets(values, advantages, advantages + values, weights, before[:steps:length], states[-1], outputs)
 
 
 def _final_values(net: Net, rollout: Rollout, states: Tensor) -> Tensor:
@@ -94,6 +97,8 @@ def advantage_sums(targets: Targets) -> Tensor:
 def explained_variance(sums: Tensor) -> float:
     """1 - Var(returns - values) / Var(returns), over all ranks; NaN where returns do not vary."""
     weight, errors, squared_errors, returns, squared_returns = sums.tolist()
+    if not weight:
+        return float("nan")
     variance = squared_returns / weight - (returns / weight) ** 2
     return 1 - (squared_errors / weight - (errors / weight) ** 2) / variance if variance > 1e-12 else float("nan")
 
@@ -118,7 +123,7 @@ def make_batch(net: Net, rollout: Rollout, targets: Targets, sums: Tensor, confi
         log_probs=rollout.log_probs,
         parameters=rollout.parameters,
         reference=rollout.parameters.clone() if previous_visit else rollout.parameters,
-        values=net.value_norm.normalize(targets.values),
+        values=targets.outputs,
         advantages=advantages,
         returns=net.value_norm.normalize(targets.returns),
         weights=targets.weights,

@@ -189,6 +189,8 @@ class Training:
         self.best_score = state["best_score"]
         same = state["size"] == ppo.comm.size and state["rows"] == ppo.experiment.envs_per_proc
         exact = same and not changes and ppo.load_own_state(state["ranks"][ppo.comm.rank])
+        if not exact:
+            ppo.start_anew()
         self._say(f"Resumed {self._name} at iteration {ppo.iteration}, {ppo.timesteps} timesteps.")
         if not same:
             self._say(f"It was trained on {state['size']} ranks x {state['rows']} rows: the rows start anew.")

@@ -125,12 +125,13 @@ def test_underscores_hyphens_and_the_old_spelling_are_the_same(monkeypatch: pyte
         assert call(monkeypatch, f"-e Cart {flags} --clobber False").run == expected
 
 
-@pytest.mark.parametrize("flag", ["num_test_runs 1", "test_explore", "random_policy", "render_gif", "save_test_scores"])
+@pytest.mark.parametrize(
+    "flag", ["num_test_runs 1", "test_explore", "random_policy", "render_gif", "save_test_scores", "render"]
+)
 def test_flags_of_a_test_imply_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: str
 ) -> None:
     assert call(monkeypatch, f"-e Cart --{flag}").run.test
-    assert not call(monkeypatch, "-e Cart --render").run.test
     assert "--clobber would delete the state that a test needs" in refused(capsys, f"-e Cart --clobber --{flag}")
 
 

@@ -16,6 +16,7 @@ from toys import BODY, BOX, DISCRETE, MULTI_BINARY, MULTI_DISCRETE, NET, Toy, ex
 
 from ppo_and_friends import learner
 from ppo_and_friends.config import Experiment, NetConfig
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.schedules import constant
 from ppo_and_friends.vector.gym_vec import GymEnv
@@ -37,7 +38,6 @@ CASES: dict[str, tuple[Toy, NetConfig, dict[str, Any]]] = {
     "gsde, squash, shared": (Toy(BOX), replace(GSDE, squash=True, shared=True), {}),
     "shared": (Toy(BOX), replace(NET, shared=True), ALL_ON),
     "asymmetric": (Toy(BOX, asymmetric=True), NET, ALL_ON),
-    "asymmetric, shared in vain": (Toy(DISCRETE, asymmetric=True), replace(NET, shared=True), {}),
     "images": (Toy(DISCRETE, images=True), NET, ALL_ON),
     "images, shared": (Toy(BOX, images=True, masked=False), replace(NET, shared=True), {}),
     "images, asymmetric": (Toy(MULTI_DISCRETE, images=True, asymmetric=True, masked=True), NET, ALL_ON),
@@ -223,3 +223,8 @@ def test_a_small_problem_is_learned() -> None:
     assert math.isfinite(returns[-1]["kl"])
     # a step's reward is 1 + tanh(action mean * x): about 1.4 at best, and 1 for any policy that ignores x
     assert returns[-1]["mean_return"] / returns[-1]["mean_length"] > 1.25
+
+
+def test_an_asymmetric_critic_cannot_share_a_body() -> None:
+    with pytest.raises(UserError, match="net.shared"):
+        PPO(experiment(Toy(BOX, asymmetric=True), replace(NET, shared=True)))

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from ppo_and_friends.config import NetConfig, PPOConfig
 from ppo_and_friends.custom import load_custom
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.bodies import make_body
 from ppo_and_friends.networks.cores import IdentityCore
 from ppo_and_friends.networks.distributions import make_distribution
@@ -63,7 +64,11 @@ class Net(nn.Module):
 
     def __init__(self, spec: GroupSpec, config: NetConfig, ppo: PPOConfig) -> None:
         super().__init__()
-        self.shared = config.shared and spec.symmetric
+        if config.shared and not spec.symmetric:
+            raise UserError(
+                "net.shared is True, but the critic sees another observation than the actor: use separate bodies."
+            )
+        self.shared = config.shared
         self.actor_norm = Normalizer(spec.actor, ppo.normalize_observations, ppo.observation_clip)
         self.critic_norm = (
             self.actor_norm
