@@ -12,7 +12,7 @@ from typing import Any
 
 from ppo_and_friends.config import Activation, BodyConfig, Experiment, NetConfig, PPOConfig
 from ppo_and_friends.registry import experiment
-from ppo_and_friends.schedules import linear
+from ppo_and_friends.schedules import constant, linear
 
 _PPO = PPOConfig(lr=linear(3e-4, 0.0), epochs=10, minibatches=32, steps_total=2048)
 _HUMANOID = replace(_PPO, lr=linear(3e-4, 3e-5), steps_total=8192, stop_kl=0.02)
@@ -129,8 +129,11 @@ def inverted_pendulum() -> Experiment:
 def inverted_double_pendulum() -> Experiment:
     """Balance two poles, one on the other, on a cart that is pushed; about 9350 is perfect.
 
-    Settings: the family's starting point.
+    Settings: the family's starting point over half the steps, with normalised values, observations as they are and a
+    small entropy bonus. Three seeds (two of them interrupted and resumed) scored 9203 +- 160 in 100 test episodes after
+    500 000 steps: a few episodes still fall at once. The starting point itself scored 6604 +- 525 over two seeds.
     """
     from environments.tasks.inverted_double_pendulum import InvertedDoublePendulum
 
-    return _experiment(InvertedDoublePendulum(), 1_000_000, 8, _PPO, _net())
+    ppo = replace(_PPO, normalize_observations=False, normalize_values=True, entropy_weight=constant(0.001))
+    return _experiment(InvertedDoublePendulum(), 500_000, 8, ppo, _net())
