@@ -36,7 +36,7 @@ class Recorded(nn.Module):
         self.actor_core = IdentityCore(columns)
         self.distribution = Distribution()
         self.distribution.register_buffer("anchor", torch.zeros(0))
-        self.rest = torch.zeros(rows), torch.zeros(rows, 2 * columns), torch.zeros(rows, 0)
+        self.rest = torch.zeros(rows, 2 * columns), torch.zeros(rows, 0)
 
     def act(self, *_: Any) -> Action:
         action = self.actions[self.taken % len(self.actions)]

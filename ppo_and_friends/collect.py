@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from ppo_and_friends.errors import EnvironmentFailure
-from ppo_and_friends.networks.net import Net
+from ppo_and_friends.networks.net import Action, Net
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.types import GroupSpec, Obs, Step, TensorSpec, Tree, leaves, tree_map
 from ppo_and_friends.vector.base import VecEnv
@@ -39,11 +40,13 @@ class Rows:
         self.final = observations(0 if self.sparse else steps)
         self.final_parts: list[tuple[Tensor, Obs]] = []
         self.actions = empty(steps, (spec.action.columns,), spec.action.dtype)
-        self.log_probs, self.rewards = empty(steps), empty(steps)
+        self.rewards = empty(steps)
         self.flags = empty(steps, (3,), torch.bool)  # terminated, truncated, active
         self.first = empty(steps + 1, (), torch.bool)
         self.age = empty(steps, (), torch.int64)
         self.parameters = empty(0)  # their width is known after the first action
+        self.draws = empty(0)
+        self.decide: Callable[..., Action] = net.act
         self.log: dict[str, Tensor] = {}
         self.core_state = net.actor_core.start(count).to(device)
         self.actor_states = empty(-(-steps // length), self.core_state.shape[1:])
@@ -66,16 +69,20 @@ class Rows:
         self.first[0] = self.first[self.last].clone()
         self.restarted = False
 
+    def draw(self, steps: int) -> None:
+        """All chance of the next `steps` actions, in one call."""
+        self.draws = self.net.distribution.draws(steps, self.spec.rows, self.generator)
+
     def act(self, step: int) -> Tensor:
         """Decide, and keep what was decided."""
         if step % self.length == 0:
             self.actor_states[step // self.length] = self.core_state
         self.net.distribution.refresh(self.noise, self.count, self.generator)
         self.count += 1
-        action = self.net.act(_at(self.obs, step), self.core_state, self.first[step], self.noise, self.generator)
+        action = self.decide(_at(self.obs, step), self.core_state, self.first[step], self.noise, self.draws[step])
         if not len(self.parameters):
             self.parameters = action.parameters.new_zeros(self.steps, *action.parameters.shape)
-        self.actions[step], self.log_probs[step] = action.actions, action.log_probs
+        self.actions[step] = action.actions
         self.parameters[step] = action.parameters
         self.core_state = action.state
         return action.environment_actions
@@ -137,7 +144,7 @@ class Rows:
             final=final,
             final_index=index,
             actions=self.actions[:steps],
-            log_probs=self.log_probs[:steps],
+            log_probs=self.net.distribution.log_prob(self.parameters[:steps], self.actions[:steps]),
             parameters=self.parameters[:steps],
             rewards=self.rewards[:steps],
             raw_rewards=self.rewards[:steps],
@@ -223,6 +230,8 @@ class Collector:
         """One rollout for each group. With `steps`, a shorter one, for seeding moments: nothing to learn from."""
         self._start()
         steps = steps or self.steps
+        for rows in self.groups:
+            rows.draw(steps)
         for step in range(steps):
             actions = tuple(rows.act(step) for rows in self.groups)
             for rows, result in zip(self.groups, self.env.step(actions), strict=True):

@@ -147,6 +147,9 @@ class Experiment:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     addons: tuple[Any, ...] = ()
     """Configs of add-ons: frozen dataclasses with make(group spec) -> Addon."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile update and policy to machine code. auto: when the run has minibatches enough to repay it; once chosen,
+    a run keeps it. Needs a C++ compiler."""
     name: str = ""
     """Set by the registry."""
 

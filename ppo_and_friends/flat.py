@@ -1,12 +1,9 @@
-"""All trainable state as one buffer: parameters, gradients and Adam's moments, each a view or a slice of it.
-
-Broadcast, reduce, clip, zero and step are one line each here, and none can forget a member.
-"""
+"""All that is trained as one buffer, and its gradient as another: broadcast, reduce, clip, zero and step are one line
+each, and none can forget a member."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +11,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Part:
-    """A module whose parameters share a clip and a learning rate."""
+    """A module whose parameters share a bound of their gradient's norm and a learning rate."""
 
-    name: str
     module: nn.Module
     max_grad_norm: float
-    lr: Tensor  # scalar; whoever owns it writes it in place
 
 
 class FlatParameters:
@@ -46,59 +41,17 @@ class FlatParameters:
 
     @torch.no_grad()
     def _bind(self) -> None:
-        start = 0
-        for parameter in self.parameters:
-            end = start + parameter.numel()
-            self.values[start:end] = parameter.flatten()
-            parameter.data = self.values[start:end].view_as(parameter)
-            parameter.grad = self.gradient[start:end].view_as(parameter)
-            start = end
+        self.values.copy_(torch.cat([parameter.flatten() for parameter in self.parameters]))
+        for parameter, value, gradient in zip(
+            self.parameters, self.views(self.values), self.views(self.gradient), strict=True
+        ):
+            parameter.data, parameter.grad = value, gradient
+
+    def views(self, buffer: Tensor) -> list[Tensor]:
+        """A `[P]` buffer in the shapes of the parameters, in their order."""
+        parts = buffer.split([parameter.numel() for parameter in self.parameters])
+        return [part.view_as(parameter) for part, parameter in zip(parts, self.parameters, strict=True)]
 
     def zero_(self) -> None:
         """Clear gradient and tail."""
         self.reduced.zero_()
-
-
-class FlatAdam:
-    """Adam (arXiv:1412.6980) over `FlatParameters`, with a norm clip and a learning rate for each part.
-
-    All in tensors, so that nothing waits for the host: an update whose gradient is not finite changes nothing.
-    """
-
-    def __init__(self, flat: FlatParameters, betas: tuple[float, float], eps: float) -> None:
-        self.flat, self.betas, self.eps = flat, betas, eps
-        self.first = torch.zeros_like(flat.values)
-        self.second = torch.zeros_like(flat.values)
-        self.steps = torch.zeros((), device=flat.values.device)
-        self.scratch = torch.empty_like(flat.values)
-
-    @torch.no_grad()
-    def step(self, weight: Tensor) -> Tensor:
-        """Divide the summed gradient by `weight`, clip, and move. Returns the gradient's norm before the clip."""
-        beta1, beta2 = self.betas
-        flat = self.flat
-        flat.gradient.div_(weight.clamp_min(1e-8))
-        norm = torch.linalg.vector_norm(flat.gradient)
-        finite = norm.isfinite()
-        flat.gradient.nan_to_num_(0.0, 0.0, 0.0)
-        self.steps += finite
-        for part, where in flat.parts:
-            gradient, first, second = flat.gradient[where], self.first[where], self.second[where]
-            part_norm = norm if len(flat.parts) == 1 else torch.linalg.vector_norm(gradient)
-            gradient *= (part.max_grad_norm / (part_norm + 1e-6)).clamp(max=1.0).nan_to_num(0.0)
-            first.lerp_(gradient, (1 - beta1) * finite)
-            second.lerp_(gradient.square(), (1 - beta2) * finite)
-            scale = part.lr * finite / (1 - beta1**self.steps).clamp_min(1e-8)
-            correction = (1 - beta2**self.steps).clamp_min(1e-8).rsqrt()
-            torch.sqrt(second, out=self.scratch[where])
-            denominator = self.scratch[where].mul_(correction).add_(self.eps)
-            flat.values[where].sub_(first.div(denominator).mul_(scale))
-        return norm
-
-    def state(self) -> dict[str, Any]:
-        return {"first": self.first.clone(), "second": self.second.clone(), "steps": self.steps.clone()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.first.copy_(state["first"])
-        self.second.copy_(state["second"])
-        self.steps.copy_(state["steps"])

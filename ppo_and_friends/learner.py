@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -11,19 +11,49 @@ from torch import Generator, Tensor
 from ppo_and_friends.addons.base import Addon
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import PPOConfig
-from ppo_and_friends.flat import FlatAdam, FlatParameters, Part
-from ppo_and_friends.functional.losses import Losses, ppo_losses
+from ppo_and_friends.flat import FlatParameters, Part
+from ppo_and_friends.functional.adam import adam_
 from ppo_and_friends.minibatch import Batch, deal, epoch
 from ppo_and_friends.networks.net import Net
+from ppo_and_friends.objective import SUMS, Objective
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.signals import NoSignals
 
 # What travels behind the gradient: sums over samples, then counts over ranks.
-TAIL = ("weight", "kl", "reference_kl", "policy_loss", "value_loss", "entropy", "clip_fraction", "bad", "stop", "save")
+TAIL = (*SUMS, "bad", "stop", "save")
+BAD = len(SUMS)
+
+
+class StepTensors(NamedTuple):
+    """All that a step reads and moves beside the batch, each written in place. P parameters.
+
+    values, first, second  [P]  parameters and Adam's two moments
+    steps           Adam's count
+    reduced         [P + TAIL]  the summed gradient, and what travels with it
+    totals          [TAIL + 1]  sums of the tails, and of gradient norms, of this update
+    clip, entropy_weight        of this update
+    wishes          [2]         whether this rank wants to stop, and to save
+    own_bad         minibatches of this update that were not finite on this rank
+    lrs             learning rates of the parts; the first is the policy's, which the divergence may adapt
+    """
+
+    values: Tensor
+    first: Tensor
+    second: Tensor
+    steps: Tensor
+    reduced: Tensor
+    totals: Tensor
+    clip: Tensor
+    entropy_weight: Tensor
+    wishes: Tensor
+    own_bad: Tensor
+    lrs: tuple[Tensor, ...]
 
 
 class Learner:
     """Owns the flat buffer, its optimiser and the learning rate of one net and its add-ons.
+
+    `gradient`, `move` and `step` may be replaced by faster ones that do the same (see accelerate.py).
 
     Args:
         net: made the same on all ranks by a broadcast here.
@@ -45,23 +75,30 @@ class Learner:
         total_rows: int,
         length: int = 1,
     ) -> None:
-        self.net, self.config, self.comm = net, config, comm
+        self.config, self.comm = config, comm
         self.rows, self.first_row, self.total_rows, self.length = rows, first_row, total_rows, length
-        device = next(net.parameters()).device
-        self.lr = torch.tensor(config.lr(Progress(0, 1)), device=device)
-        self.clip = torch.tensor(0.0, device=device)
-        self.entropy_weight = torch.tensor(0.0, device=device)
-        self.trained = [addon for addon in addons if any(True for _ in addon.parameters())]
-        own = [
-            Part(type(addon).__name__, addon, addon.max_grad_norm, torch.tensor(addon.lr) if addon.lr else self.lr)
-            for addon in self.trained
-        ]
-        self.flat = FlatParameters([Part("net", net, config.max_grad_norm, self.lr), *own], len(TAIL))
-        self.adam = FlatAdam(self.flat, config.adam_betas, config.adam_eps)
-        comm.broadcast_(self.flat.values)
-        self.own_bad = torch.zeros((), device=device)  # minibatches of this update that were not finite on this rank
+        trained = [addon for addon in addons if any(True for _ in addon.parameters())]
+        self.objective = Objective(net, trained, config)
+        self.flat = FlatParameters([Part(net, config.max_grad_norm), *(Part(a, a.max_grad_norm) for a in trained)], len(TAIL))
+        flat, zeros = self.flat, self.flat.values.new_zeros
+        self.lr = zeros(()) + config.lr(Progress(0, 1))
+        self.tensors = StepTensors(
+            values=flat.values,
+            first=zeros(flat.size),
+            second=zeros(flat.size),
+            steps=zeros(()),
+            reduced=flat.reduced,
+            totals=zeros(len(TAIL) + 1),
+            clip=zeros(()),
+            entropy_weight=zeros(()),
+            wishes=zeros(2),
+            own_bad=zeros(()),
+            lrs=(self.lr, *(zeros(()) + addon.lr if addon.lr else self.lr for addon in trained)),
+        )
+        comm.broadcast_(flat.values)
         self.signal: Any = NoSignals()
         self.save_wanted = False  # set by whoever decides on this rank
+        self.step: Callable[[Batch], Tensor] = self.eager_step
 
     def update(self, data: Batch, seed: int, iteration: int, progress: Progress) -> dict[str, float]:
         """Learn from one rollout `[L, C * N]`.
@@ -70,96 +107,98 @@ class Learner:
         Raises:
             FloatingPointError: a loss or gradient is not finite; the same on every rank, naming the one that saw it.
         """
-        config = self.config
+        config, tensors = self.config, self.tensors
         if not config.target_kl:
             self.lr.fill_(config.lr(progress))
-        self.clip.fill_(config.clip_range(progress))
-        self.entropy_weight.fill_(config.entropy_weight(progress))
-        self.own_bad.zero_()
-        totals = torch.zeros(len(TAIL) + 1, device=self.flat.tail.device)
+        tensors.clip.fill_(config.clip_range(progress))
+        tensors.entropy_weight.fill_(config.entropy_weight(progress))
+        tensors.own_bad.zero_()
+        tensors.totals.zero_()
         generator = Generator().manual_seed((seed * 1_000_003 + iteration) % 2**63)
         chunks = data.weights.shape[1] // self.rows
+        seen, sums = [0.0] * (len(TAIL) + 1), [0.0] * (len(TAIL) + 1)
         done = 0
         for number in range(config.epochs):
-            before = totals.clone()
+            tensors.wishes.copy_(torch.tensor([float(bool(self.signal.wanted)), float(self.save_wanted)]))
             dealt = deal(self.rows, self.first_row, self.total_rows, chunks, config.minibatches, generator)
             for columns, batch in epoch(data, *dealt):
-                parameters = self._step(batch, totals)
-                self._remember(data, columns, parameters)
+                self._remember(data, columns, self.step(batch))
             done += 1
-            this = (totals - before).tolist()
+            sums = tensors.totals.tolist()
+            this = [now - before for now, before in zip(sums, seen, strict=True)]
+            seen = sums
             self._check(this, iteration, number)
             if this[1] / max(this[0], 1e-8) > config.stop_kl:
                 break
-        return self._metrics(totals.tolist(), done)
+        return self._metrics(sums, done)
 
-    def _step(self, batch: Batch, totals: Tensor) -> Tensor:
-        """One minibatch: returns the distribution parameters `[L, B, P]` before the step."""
-        flat, tail = self.flat, self.flat.tail
-        flat.zero_()
-        parameters, losses = self._losses(batch)
-        weights = batch.weights
-        loss = (losses.total * weights).sum()
-        for addon in self.trained:
-            loss = loss + (addon.loss(batch) * weights).sum()
+    # ---- one minibatch
+
+    def eager_step(self, batch: Batch) -> Tensor:
+        """Returns the distribution parameters `[L, B, P]` before the step."""
+        parameters = self.gradient(batch)
+        self.comm.sum_(self.flat.reduced)
+        self.move(self.tensors)
+        return parameters
+
+    def gradient(self, batch: Batch) -> Tensor:
+        """This rank's share of what is reduced."""
+        tensors = self.tensors
+        self.flat.zero_()
+        loss, sums, parameters = self.objective(batch, tensors.clip, tensors.entropy_weight)
         loss.backward()
-        with torch.no_grad():
-            distribution = self.net.distribution
-            kl = distribution.kl(batch.parameters, parameters)
-            reference = kl if batch.reference is batch.parameters else distribution.kl(batch.reference, parameters)
-            per_sample = torch.stack((torch.ones_like(kl), kl, reference, *losses[1:])).flatten(1)
-            torch.mv(per_sample, weights.flatten(), out=tail[:7])
-            tail[7] = ~(loss.isfinite() & flat.gradient.sum().isfinite())
-            tail[8], tail[9] = bool(self.signal.wanted), self.save_wanted
-            self.own_bad += tail[7]
-            self.comm.sum_(flat.reduced)
-            norm = self.adam.step(tail[0])
-            self._adapt(tail)
-            totals[:-1] += tail
-            totals[-1] += norm
+        self.fill_tail(tensors, loss, sums)
         return parameters.detach()
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Losses]:
-        config, distribution = self.config, self.net.distribution
-        parameters, values = self.net.policy_and_values(
-            batch.actor, batch.critic, batch.mask, batch.actor_states[0], batch.critic_states[0], batch.first
+    @torch.no_grad()
+    def fill_tail(self, tensors: StepTensors, loss: Tensor, sums: Tensor) -> None:
+        gradient, tail = tensors.reduced[: self.flat.size], tensors.reduced[self.flat.size :]
+        bad = ~(loss.isfinite() & gradient.sum().isfinite())
+        tail[:BAD] = sums
+        tail[BAD] = bad
+        tail[BAD + 1 :] = tensors.wishes
+        tensors.own_bad.add_(bad)
+
+    @torch.no_grad()
+    def move(self, tensors: StepTensors) -> None:
+        """From what was reduced to new parameters."""
+        gradient, tail = tensors.reduced[: self.flat.size], tensors.reduced[self.flat.size :]
+        weight = tail[0].clamp_min(1e-8)
+        shares = [(w, part.max_grad_norm, lr) for (part, w), lr in zip(self.flat.parts, tensors.lrs, strict=True)]
+        norm = adam_(
+            tensors.values,
+            gradient / weight,
+            tensors.first,
+            tensors.second,
+            tensors.steps,
+            shares,
+            self.config.adam_betas,
+            self.config.adam_eps,
         )
-        losses = ppo_losses(
-            distribution.log_prob(parameters, batch.actions),
-            batch.log_probs,
-            batch.advantages,
-            distribution.entropy(parameters),
-            distribution.bounds_loss(parameters) if config.bounds_weight else torch.zeros_like(values),
-            values,
-            batch.values,
-            batch.returns,
-            clip=self.clip,
-            value_clip=config.value_clip,
-            value_weight=config.value_weight,
-            entropy_weight=self.entropy_weight,
-            bounds_weight=config.bounds_weight,
-        )
-        return parameters, losses
+        self._adapt(tensors.lrs[0], tail[2] / weight)
+        tensors.totals[:-1].add_(tail)
+        tensors.totals[-1:].add_(norm)
+
+    def _adapt(self, lr: Tensor, kl: Tensor) -> None:
+        """Keep the divergence of a step within a factor of 2 of its target (as rl_games and rsl_rl do).
+
+        A divergence of 0 is that of a policy which has not moved yet: it says nothing."""
+        target = self.config.target_kl
+        if target:
+            factor = torch.where(kl > 2 * target, 1 / 1.5, torch.where((kl > 0) & (kl < target / 2), 1.5, 1.0))
+            lr.mul_(factor).clamp_(*self.config.lr_bounds)
 
     def _remember(self, data: Batch, columns: Tensor, parameters: Tensor) -> None:
         """What the adaptive learning rate measures from next time this sample is visited."""
         if data.reference is not data.parameters:
             data.reference[:, columns.to(parameters.device)] = parameters[:, : len(columns)]
 
-    def _adapt(self, tail: Tensor) -> None:
-        """Keep the divergence of a step within a factor of 2 of its target (as rl_games and rsl_rl do).
-
-        A divergence of 0 is that of a policy which has not moved yet: it says nothing."""
-        target = self.config.target_kl
-        if target:
-            kl = tail[2] / tail[0].clamp_min(1e-8)
-            factor = torch.where(kl > 2 * target, 1 / 1.5, torch.where((kl > 0) & (kl < target / 2), 1.5, 1.0))
-            self.lr.mul_(factor).clamp_(*self.config.lr_bounds)
+    # ---- what was learned
 
     def _check(self, sums: list[float], iteration: int, number: int) -> None:
-        if sums[7] == 0 and sums[-1] - sums[-1] == 0:
+        if sums[BAD] == 0 and sums[-1] - sums[-1] == 0:
             return
-        own = f"rank {self.comm.rank}: the loss or its gradient" if float(self.own_bad) else ""
+        own = f"rank {self.comm.rank}: the loss or its gradient" if float(self.tensors.own_bad) else ""
         gathered = self.comm.gather_bytes(own.encode())
         named = b"; ".join(message for message in gathered if message) if gathered is not None else None
         where = self.comm.broadcast_bytes(named).decode() or "the gradient"
@@ -170,7 +209,7 @@ class Learner:
 
     def _metrics(self, sums: list[float], epochs: int) -> dict[str, float]:
         weight = max(sums[0], 1e-8)
-        means = {name: sums[index] / weight for index, name in enumerate(TAIL[:7])}
+        means = {name: sums[index] / weight for index, name in enumerate(SUMS)}
         del means["weight"], means["reference_kl"]
         steps = epochs * self.config.minibatches
         return {
@@ -178,13 +217,17 @@ class Learner:
             "grad_norm": sums[-1] / steps,
             "lr": float(self.lr),
             "epochs": float(epochs),
-            "stop": sums[8] / steps,
-            "save": sums[9] / steps,
+            "stop": sums[BAD + 1] / steps,
+            "save": sums[BAD + 2] / steps,
         }
 
     def state(self) -> dict[str, Any]:
-        return {"adam": self.adam.state(), "lr": self.lr.clone()}
+        tensors = self.tensors
+        adam = {"first": tensors.first.clone(), "second": tensors.second.clone(), "steps": tensors.steps.clone()}
+        return {"adam": adam, "lr": self.lr.clone()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.adam.load_state(state["adam"])
+        self.tensors.first.copy_(state["adam"]["first"])
+        self.tensors.second.copy_(state["adam"]["second"])
+        self.tensors.steps.copy_(state["adam"]["steps"])
         self.lr.copy_(state["lr"])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from ppo_and_friends.types import Tree, tree_map
+from ppo_and_friends.types import Tree, leaves, tree_map
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Samples in chunks of L steps. Flat data is L = 1.
 
     actor, critic   [L, B, ...]  observations, normalised
@@ -45,14 +44,28 @@ class Batch:
     actor_states: Tensor
     critic_states: Tensor
 
+    def tensors(self) -> list[Tensor]:
+        """Every tensor once: fields that are the same object count as one."""
+        return list({id(tensor): tensor for field in self for tensor in leaves(field)}.values())
+
+    def builder(self) -> Callable[[Sequence[Tensor]], Batch]:
+        """From other tensors, in the order of `tensors`, to a batch like this: the same objects where it has them."""
+        place = {id(tensor): index for index, tensor in enumerate(self.tensors())}
+        places = [tuple(place[id(t)] for t in field) if isinstance(field, tuple) else place[id(field)] for field in self]
+
+        def build(tensors: Sequence[Tensor]) -> Batch:
+            return Batch(*(tensors[p] if isinstance(p, int) else tuple(tensors[i] for i in p) for p in places))  # type: ignore[arg-type]
+
+        return build
+
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """Apply a function to every tensor, once: fields that are the same object stay the same object."""
-        done: dict[int, Tree] = {}
-        for item in fields(self):
-            tree = getattr(self, item.name)
-            if id(tree) not in done:
-                done[id(tree)] = tree_map(function, tree)
-        return Batch(**{item.name: done[id(getattr(self, item.name))] for item in fields(self)})  # type: ignore[arg-type]
+        """Apply a function to every tensor, once."""
+        return self.builder()([function(tensor) for tensor in self.tensors()])
+
+    def split(self, width: int) -> list[Batch]:
+        """Batches of `width` columns each."""
+        build = self.builder()
+        return [build(part) for part in zip(*(tensor.split(width, 1) for tensor in self.tensors()), strict=True)]
 
 
 def fold(tensor: Tensor, length: int) -> Tensor:
@@ -101,9 +114,8 @@ def epoch(data: Batch, columns: Tensor, real: Tensor) -> Iterator[tuple[Tensor, 
     width = columns.shape[1]
     device = data.weights.device
     shuffled = data.map(partial(torch.index_select, dim=1, index=columns.flatten().to(device)))
-    counts = real.tolist()
     exists = (torch.arange(width) < real.unsqueeze(1)).flatten().to(device)
     shuffled.weights.mul_(exists)
-    for number, count in enumerate(counts):
-        batch = shuffled.map(partial(torch.narrow, dim=1, start=number * width, length=width))
-        yield columns[number, :count], batch
+    batches = shuffled.split(width)
+    for number, count in enumerate(real.tolist()):
+        yield columns[number, :count], batches[number]

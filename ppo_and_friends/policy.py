@@ -31,10 +31,12 @@ class NetPolicy:
     def act(self, obs: Obs, state: tuple[Tensor, Tensor], first: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Actions in the environment's units `[N, columns]`, and the state after."""
         core, noise = state
+        draw = None
         if not self.deterministic:
             self.net.distribution.refresh(noise, self.steps, self.generator)
+            draw = self.net.distribution.draws(1, len(first), self.generator)[0]
         self.steps += 1
-        action = self.net.act(obs, core, first, noise, self.generator, self.deterministic)
+        action = self.net.act(obs, core, first, noise, draw)
         return action.environment_actions, (action.state, noise)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ppo_and_friends.accelerate import repays
 from ppo_and_friends.checkpoint import read_state, write_state
 from ppo_and_friends.collect import Collector
 from ppo_and_friends.comm import Comm, SoloComm
@@ -80,6 +81,8 @@ class PPO:
         )
         self.iteration, self.timesteps, self.exit_code = 0, 0, 0
         self.recent = RecentEpisodes()
+        # Chosen once for a run, and kept in its state: num_timesteps may grow when it is resumed.
+        self.compiled = repays(experiment, self.comm.size) if experiment.compile == "auto" else experiment.compile == "on"
 
     def _check_equal_rows(self) -> None:
         """Ranks count steps by their own rows: with unequal ones they would not end together."""
@@ -230,6 +233,7 @@ class PPO:
             "timesteps": self.timesteps,
             "seed": self.seed,
             "recent": self.recent.state(),
+            "compiled": self.compiled,
         }
 
     def own_state(self) -> dict[str, Any]:
@@ -245,6 +249,8 @@ class PPO:
             group.load_shared_state(saved)
         self.iteration, self.timesteps, self.seed = state["iteration"], state["timesteps"], state["seed"]
         self.recent.load_state(state["recent"])
+        if self.experiment.compile == "auto":
+            self.compiled = state["compiled"]
 
     def load_own_state(self, state: dict[str, Any]) -> bool:
         """Go on exactly; False where the environment cannot give its state: rows start anew."""

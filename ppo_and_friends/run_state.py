@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO
 
 # Settings that say how far and how watched a run is, not what it learns.
-FREE_SETTINGS = ("name", "num_timesteps", "evaluation")
+FREE_SETTINGS = ("name", "num_timesteps", "evaluation", "compile")
 
 
 def directory_of(experiment: Experiment, run: RunConfig) -> Path:

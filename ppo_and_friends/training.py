@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ppo_and_friends.accelerate import accelerate
 from ppo_and_friends.checkpoint import StateDirectory, read_state
 from ppo_and_friends.config import RunConfig
 from ppo_and_friends.display import first_line
@@ -70,6 +71,7 @@ class Training:
                 return 0
             if ppo.iteration == 0:
                 self._save()
+            accelerate(ppo, self._say)
             if self.directory is not None:
                 verbose = self.options.verbose
                 self.log = stack.enter_context(Logger(self.directory.path, ppo.iteration, ppo.progress, verbose))

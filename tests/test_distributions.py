@@ -66,7 +66,7 @@ def test_categorical_samples_have_the_frequencies_of_their_probabilities() -> No
     distribution, features, parameters = made(MULTI_DISCRETE)
     many = parameters[:1].expand(40_000, -1)
     noise, generator = distribution.start(40_000), Generator().manual_seed(1)
-    samples = distribution.sample(many, features, noise, generator)
+    samples = distribution.sample(many, features, noise, distribution.draws(1, 40_000, generator)[0])
     probabilities = parameters[0].exp().view(3, 5)
     for column, size in enumerate(MULTI_DISCRETE.sizes):
         frequencies = torch.bincount(samples[:, column], minlength=5) / 40_000
@@ -85,7 +85,8 @@ def test_illegal_actions_are_never_sampled_and_have_no_gradient(space: ActionSpa
     parameters = distribution(features, mask)
     generator = Generator().manual_seed(2)
     noise = distribution.start(6)
-    samples = torch.stack([distribution.sample(parameters, features, noise, generator) for _ in range(300)])
+    draws = distribution.draws(300, 6, generator)
+    samples = torch.stack([distribution.sample(parameters, features, noise, draw) for draw in draws])
     assert bool((samples[:, 3:] == 1).all()) and samples[:, :3].unique().tolist() == [0, 1]
     loss = distribution.log_prob(parameters, samples[0]) + distribution.entropy(parameters)
     (loss + distribution.kl(parameters.detach(), parameters)).sum().backward()
@@ -100,8 +101,8 @@ def test_a_row_without_a_legal_action_still_gets_one_that_exists() -> None:
     distribution, features, _ = made(MULTI_DISCRETE)
     parameters = distribution(features, torch.zeros(6, 10, dtype=torch.bool))
     generator = Generator().manual_seed(0)
-    for _ in range(100):
-        samples = distribution.sample(parameters, features, distribution.start(6), generator)
+    for draw in distribution.draws(100, 6, generator):
+        samples = distribution.sample(parameters, features, distribution.start(6), draw)
         assert bool((samples < torch.tensor(MULTI_DISCRETE.sizes)).all())
 
 
@@ -111,7 +112,8 @@ def test_gaussians_equal_torchs(squash: bool, state_dependent: bool) -> None:
     distribution, features, parameters = made(BOX, squash=squash, state_dependent_std=state_dependent)
     mean, log_std = parameters.chunk(2, -1)
     normal = distributions.Normal(mean, log_std.exp())
-    actions = distribution.sample(parameters, features, distribution.start(6), Generator().manual_seed(0))
+    draw = distribution.draws(1, 6, Generator().manual_seed(0))[0]
+    actions = distribution.sample(parameters, features, distribution.start(6), draw)
     expected = distributions.Independent(normal, 1).log_prob(actions)
     if squash:
         tanh = distributions.TransformedDistribution(normal, distributions.TanhTransform(cache_size=1))
@@ -166,7 +168,8 @@ def test_state_dependent_exploration_has_the_variance_of_its_noise() -> None:
     noise = distribution.start(rows)
     distribution.refresh(noise, 0, generator)
     feature = features[:1].expand(rows, -1)
-    samples = distribution.sample(parameters[:1].expand(rows, -1), feature, noise, generator)
+    draw = distribution.draws(1, rows, generator)[0]
+    samples = distribution.sample(parameters[:1].expand(rows, -1), feature, noise, draw)
     torch.testing.assert_close(samples.mean(0), parameters[0, :2], rtol=0, atol=0.1)
     torch.testing.assert_close(samples.std(0), parameters[0, 2:].exp(), rtol=0.02, atol=0)
     kept = noise.clone()

@@ -8,14 +8,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppo_and_friends.flat import FlatAdam, FlatParameters, Part
+from ppo_and_friends.flat import FlatParameters, Part
+from ppo_and_friends.functional.adam import adam_
 
 
-def parts(limits: tuple[float, ...], rates: tuple[float, ...]) -> list[Part]:
+def parts(limits: tuple[float, ...]) -> list[Part]:
     torch.manual_seed(0)
     modules = [nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in limits]
-    rows = zip(modules, limits, rates, strict=True)
-    return [Part(f"part {n}", module, limit, torch.tensor(lr)) for n, (module, limit, lr) in enumerate(rows)]
+    return [Part(module, limit) for module, limit in zip(modules, limits, strict=True)]
+
+
+class Adam:
+    """The state that `adam_` writes."""
+
+    def __init__(self, flat: FlatParameters, rates: tuple[float, ...], betas: tuple[float, float]) -> None:
+        self.flat, self.betas = flat, betas
+        self.first, self.second = torch.zeros(flat.size), torch.zeros(flat.size)
+        self.steps = torch.zeros(())
+        pairs = zip(flat.parts, rates, strict=True)
+        self.shares = [(where, part.max_grad_norm, torch.tensor(rate)) for (part, where), rate in pairs]
+
+    def step(self, gradient: Tensor) -> Tensor:
+        state = (self.first, self.second, self.steps, self.shares, self.betas, 1e-5)
+        return adam_(self.flat.values, gradient, *state)
 
 
 def loss(module: nn.Module, x: Tensor) -> Tensor:
@@ -23,8 +38,8 @@ def loss(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def test_parameters_and_gradients_are_views_and_shared_ones_count_once() -> None:
-    made = parts((1.0, 1.0), (0.1, 0.1))
-    made.append(Part("again", made[0].module, 1.0, torch.tensor(0.1)))
+    made = parts((1.0, 1.0))
+    made.append(Part(made[0].module, 1.0))
     flat = FlatParameters(made, tail=3)
     assert flat.size == sum(p.numel() for part in made[:2] for p in part.module.parameters())
     flat.values.fill_(2.0)
@@ -39,14 +54,14 @@ def test_parameters_and_gradients_are_views_and_shared_ones_count_once() -> None
 @pytest.mark.parametrize("limits", [(0.5,), (0.5, float("inf")), (1e6, 0.01)])
 def test_steps_are_those_of_torchs_adam_and_clip(limits: tuple[float, ...]) -> None:
     rates = (0.05, 0.002)[: len(limits)]
-    made = parts(limits, rates)
+    made = parts(limits)
     theirs = [copy.deepcopy(part.module) for part in made]
     optimisers = [
         torch.optim.Adam(module.parameters(), lr=rate, betas=(0.8, 0.99), eps=1e-5)
         for module, rate in zip(theirs, rates, strict=True)
     ]
     flat = FlatParameters(made, tail=1)
-    adam = FlatAdam(flat, (0.8, 0.99), 1e-5)
+    adam = Adam(flat, rates, (0.8, 0.99))
     for step in range(8):
         x, weight = torch.randn(5, 3, generator=torch.Generator().manual_seed(step)), 5.0
         flat.zero_()
@@ -58,7 +73,7 @@ def test_steps_are_those_of_torchs_adam_and_clip(limits: tuple[float, ...]) -> N
             (loss(module, x) / weight).backward()
             expected.append(nn.utils.clip_grad_norm_(module.parameters(), limit))
             optimiser.step()
-        norm = adam.step(torch.tensor(weight))
+        norm = adam.step(flat.gradient / weight)
         torch.testing.assert_close(norm, torch.stack(expected).square().sum().sqrt())
         for part, module in zip(made, theirs, strict=True):
             for mine, other in zip(part.module.parameters(), module.parameters(), strict=True):
@@ -69,33 +84,15 @@ def test_steps_are_those_of_torchs_adam_and_clip(limits: tuple[float, ...]) -> N
 @pytest.mark.parametrize("limits", [(0.5,), (float("inf"), 0.5)])
 @pytest.mark.parametrize("before", [0, 2])
 def test_a_gradient_that_is_not_finite_changes_nothing(bad: float, limits: tuple[float, ...], before: int) -> None:
-    made = parts(limits, (0.1, 0.1)[: len(limits)])
-    flat = FlatParameters(made, tail=1)
-    adam = FlatAdam(flat, (0.9, 0.999), 1e-5)
+    flat = FlatParameters(parts(limits), tail=1)
+    adam = Adam(flat, (0.1, 0.1)[: len(limits)], (0.9, 0.999))
     for _ in range(before):
-        flat.gradient.normal_()
-        adam.step(torch.tensor(1.0))
-    kept, values = adam.state(), flat.values.clone()
-    flat.gradient.normal_()
-    flat.gradient[3] = bad
-    assert not adam.step(torch.tensor(1.0)).isfinite()
-    assert torch.equal(flat.values, values)
-    assert all(torch.equal(kept[name], now) for name, now in adam.state().items())
-    flat.gradient.normal_()
-    adam.step(torch.tensor(1.0))
-    assert bool(flat.values.isfinite().all()) and not torch.equal(flat.values, values)
-
-
-def test_state_restores_the_next_step() -> None:
-    runs = []
-    for resumed in (False, True):
-        flat = FlatParameters(parts((1.0,), (0.1,)), tail=0)
-        adam = FlatAdam(flat, (0.9, 0.999), 1e-5)
-        for step in range(4):
-            if resumed and step == 2:
-                saved, adam = adam.state(), FlatAdam(flat, (0.9, 0.999), 1e-5)
-                adam.load_state(saved)
-            flat.gradient.copy_(torch.randn(flat.size, generator=torch.Generator().manual_seed(step)))
-            adam.step(torch.tensor(1.0))
-        runs.append(flat.values.clone())
-    assert torch.equal(*runs)
+        adam.step(torch.randn(flat.size))
+    kept = [tensor.clone() for tensor in (flat.values, adam.first, adam.second, adam.steps)]
+    gradient = torch.randn(flat.size)
+    gradient[3] = bad
+    assert not adam.step(gradient).isfinite()
+    for was, now in zip(kept, (flat.values, adam.first, adam.second, adam.steps), strict=True):
+        assert torch.equal(was, now)
+    adam.step(torch.randn(flat.size))
+    assert bool(flat.values.isfinite().all()) and not torch.equal(flat.values, kept[0])

@@ -93,8 +93,8 @@ def run_recorded(comm: object, first: int, rows: int) -> list[torch.Tensor]:
         if not isinstance(comm, SoloComm):
             assert comm.calls["sum_"] - calls == 1 + 2 * 4  # type: ignore[attr-defined]
     kept = [*group.early_moments(), *group.late_moments()]
-    adam = group.learner.adam
-    learned = [group.learner.flat.values, adam.first, adam.second]
+    tensors = group.learner.tensors
+    learned = [tensors.values, tensors.first, tensors.second]
     return learned + [item for moments in kept for item in (moments.count, moments.mean, moments.m2)]
 
 
@@ -143,6 +143,6 @@ def test_absent_rows_change_nothing(normalize_values: bool) -> None:
             group.learn(rollout, targets, sums, 7, number, Progress(number, 3))
         kept = [*group.early_moments(), *group.late_moments()]
         flat = [item for moments in kept for item in (moments.count, moments.mean, moments.m2)]
-        results.append([group.learner.flat.values, group.learner.adam.second, sums, *flat])
+        results.append([group.learner.flat.values, group.learner.tensors.second, sums, *flat])
     for other in results[1:]:
         assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))

@@ -43,7 +43,14 @@ def test_a_previous_visit_is_nearer_than_the_rollout() -> None:
     sums = {}
     for reference in ("rollout", "previous_visit"):
         ppo, seen = made(**settings, kl_reference=reference), []
-        ppo.groups[0].learner._adapt = lambda tail, seen=seen: seen.append((float(tail[1]), float(tail[2])))
+        learner = ppo.groups[0].learner
+        move = learner.move
+
+        def watch(tensors: Any, learner=learner, move=move, seen=seen) -> None:
+            seen.append(learner.flat.tail[1:3].tolist())
+            move(tensors)
+
+        learner.move = watch
         ppo.iterate()
         sums[reference] = torch.tensor(seen).view(6, 3, 2).sum(1)
     assert torch.equal(sums["rollout"][:, 0], sums["rollout"][:, 1])
@@ -60,8 +67,8 @@ def test_schedules_follow_the_timesteps() -> None:
     for start in (64, 128, 192, 256):  # timesteps before each rollout; 64 went into seeding the moments
         assert ppo.iterate()["timesteps"] == start + 64
         assert float(learner.lr) == pytest.approx(0.01 * (1 - start / 10_000))
-        assert float(learner.clip) == pytest.approx(0.3 if start < 200 else 0.1)
-        assert float(learner.entropy_weight) == pytest.approx(1 - start / 400)
+        assert float(learner.tensors.clip) == pytest.approx(0.3 if start < 200 else 0.1)
+        assert float(learner.tensors.entropy_weight) == pytest.approx(1 - start / 400)
 
 
 def test_flags_of_a_rank_arrive_as_the_number_of_ranks_that_want() -> None:
@@ -77,17 +84,17 @@ def test_a_loss_that_is_not_finite_is_told_and_leaves_the_parameters_good(where:
     ppo = made(normalize_advantages=False)
     ppo.iterate()
     group = ppo.groups[0]
-    original = group.learner._step
+    original = group.learner.step
     count = 0
 
-    def step(batch: Any, totals: Any) -> Any:
+    def step(batch: Any) -> Any:
         nonlocal count
         if count == (0 if where == "first" else 2):
             batch.advantages[0, 0] = math.inf
         count += 1
-        return original(batch, totals)
+        return original(batch)
 
-    group.learner._step = step
+    group.learner.step = step
     with pytest.raises(
         FloatingPointError, match="^rank 0: the loss or its gradient is not finite in iteration 1, epoch 1"
     ):

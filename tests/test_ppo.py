@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from toys import BODY, BOX, DISCRETE, MULTI_BINARY, MULTI_DISCRETE, NET, Toy, experiment
 
-from ppo_and_friends import learner
+from ppo_and_friends import objective
 from ppo_and_friends.config import Experiment, NetConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.ppo import PPO
@@ -50,13 +50,13 @@ CASES: dict[str, tuple[Toy, NetConfig, dict[str, Any]]] = {
 def test_the_ratio_of_the_first_minibatch_is_one(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     toy, net, settings = CASES[case]
     gaps: list[float] = []
-    original = learner.ppo_losses
+    original = objective.ppo_losses
 
     def spy(log_probs: Tensor, old: Tensor, *rest: Any, **more: Any) -> Any:
         gaps.append(float((log_probs - old).detach().abs().max()))
         return original(log_probs, old, *rest, **more)
 
-    monkeypatch.setattr(learner, "ppo_losses", spy)
+    monkeypatch.setattr(objective, "ppo_losses", spy)
     ppo = PPO(experiment(toy, net, **{"lr": constant(0.01), **settings}))
     for _ in range(4):
         gaps.clear()

@@ -37,8 +37,12 @@ class Distribution(nn.Module):
     def refresh(self, noise: Tensor, step: int, generator: Generator) -> None:
         """Draw `noise` anew in place where its time is up; `step` counts the collector's steps."""
 
-    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, generator: Generator) -> Tensor:
-        """Actions `[N, columns]`."""
+    def draws(self, steps: int, rows: int, generator: Generator) -> Tensor:
+        """All that chance adds to `steps` steps, `[steps, rows, D]`: `sample` itself is a plain function."""
+        return self.anchor.new_zeros(steps, rows, 0)
+
+    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, draw: Tensor) -> Tensor:
+        """Actions `[N, columns]`; `draw` `[N, D]` is one step of `draws`."""
         raise NotImplementedError
 
     def mode(self, parameters: Tensor) -> Tensor:
@@ -102,10 +106,13 @@ class Categoricals(Distribution):
     def _split(self, parameters: Tensor) -> Tensor:
         return parameters.unflatten(-1, (self.columns, self.widest))
 
-    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, generator: Generator) -> Tensor:
+    def draws(self, steps: int, rows: int, generator: Generator) -> Tensor:
+        waits = self.anchor.new_empty(steps, rows, self.columns * self.widest).exponential_(generator=generator)
+        return waits.clamp_min_(1e-30).log_()
+
+    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, draw: Tensor) -> Tensor:
         # The minimum of exponentials with rates p is at k with probability p_k.
-        waits = torch.empty_like(parameters).exponential_(generator=generator).clamp_min_(1e-30)
-        return self._split(parameters - waits.log_()).argmax(-1)
+        return self._split(parameters - draw).argmax(-1)
 
     def mode(self, parameters: Tensor) -> Tensor:
         return self._split(parameters).argmax(-1)
@@ -169,9 +176,12 @@ class Gaussian(Distribution):
         mean = self.head(features)
         return torch.cat((mean, self._log_std(features, mean)), -1)
 
-    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, generator: Generator) -> Tensor:
+    def draws(self, steps: int, rows: int, generator: Generator) -> Tensor:
+        return self.anchor.new_empty(steps, rows, self.columns).normal_(generator=generator)
+
+    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, draw: Tensor) -> Tensor:
         mean, log_std = parameters.chunk(2, -1)
-        return torch.addcmul(mean, log_std.exp(), torch.empty_like(mean).normal_(generator=generator))
+        return torch.addcmul(mean, log_std.exp(), draw)
 
     def mode(self, parameters: Tensor) -> Tensor:
         return parameters[..., : self.columns]
@@ -227,7 +237,10 @@ class StateDependentExploration(Gaussian):
         if step % self.every == 0:
             noise.normal_(generator=generator)
 
-    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, generator: Generator) -> Tensor:
+    def draws(self, steps: int, rows: int, generator: Generator) -> Tensor:
+        return self.anchor.new_zeros(steps, rows, 0)  # `refresh` has drawn already
+
+    def sample(self, parameters: Tensor, features: Tensor, noise: Tensor, draw: Tensor) -> Tensor:
         matrix = noise * torch.exp(soft_clamp(self.log_std))
         return parameters[..., : self.columns] + torch.bmm(features.unsqueeze(1), matrix).squeeze(1)
 

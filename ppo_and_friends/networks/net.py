@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from ppo_and_friends.config import NetConfig, PPOConfig
 from ppo_and_friends.custom import load_custom
@@ -50,7 +50,6 @@ class Action(NamedTuple):
 
     actions: Tensor  # [N, columns], raw: what the distribution sampled
     environment_actions: Tensor  # [N, columns], in the environment's units and bounds
-    log_probs: Tensor  # [N]
     parameters: Tensor  # [N, P], of the distribution
     state: Tensor  # [N, S], the core's, after this step
 
@@ -88,19 +87,16 @@ class Net(nn.Module):
 
     # ---- acting: one step of N rows
 
-    def act(
-        self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, generator: Generator, deterministic: bool = False
-    ) -> Action:
-        """Decide for `[N]` rows; the core forgets where `first`."""
+    def act(self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, draw: Tensor | None) -> Action:
+        """Decide for `[N]` rows; the core forgets where `first`. Without `draw`, the most likely actions."""
         state = state * ~first.unsqueeze(-1) if state.shape[-1] else state
         features, state = self.actor_core.step(self.actor_body(self.actor_norm(obs.actor)), state)
         parameters = self.distribution(features, obs.mask)
-        if deterministic:
+        if draw is None:
             actions = self.distribution.mode(parameters)
         else:
-            actions = self.distribution.sample(parameters, features, noise, generator)
-        log_probs = self.distribution.log_prob(parameters, actions)
-        return Action(actions, self.distribution.to_environment(actions), log_probs, parameters, state)
+            actions = self.distribution.sample(parameters, features, noise, draw)
+        return Action(actions, self.distribution.to_environment(actions), parameters, state)
 
     # ---- learning: chunks of L steps of B rows, observations already normalised
 

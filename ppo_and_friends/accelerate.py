@@ -1,0 +1,219 @@
+"""Machine code in the place of single torch operations, applied from outside: nothing else knows of it.
+
+Small networks spend most of a gradient step between operations. The whole step (forward, backward, reduction of
+metrics, clip, Adam) is traced once into a graph and compiled by TorchInductor into one C++ function; so is the actor's
+step. With several ranks the step is two functions, with the reduction between them.
+
+Whether this pays depends on how many steps a run will take, so it is a function of the settings, chosen once for a run
+and stored with its state; compiled and eager differ by rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ppo_and_friends.comm import Comm
+from ppo_and_friends.config import Experiment, steps_per_row
+from ppo_and_friends.learner import Learner, StepTensors
+from ppo_and_friends.minibatch import Batch
+from ppo_and_friends.networks.net import Action
+from ppo_and_friends.types import Obs, leaves
+
+if TYPE_CHECKING:
+    from ppo_and_friends.collect import Rows
+    from ppo_and_friends.ppo import PPO
+
+Function = Callable[..., Sequence[Tensor]]
+
+REPAYS = 10_000  # minibatches over a run from which on compiling, about 10 s, costs less than it saves
+# One C++ file with everything in it compiles fastest and is called fastest; its compiler works in this process, because
+# starting helpers takes longer; and no trial program is compiled to learn what the CPU's own flags say.
+OPTIONS = {"cpp_wrapper": True, "cpp.vec_isa_ok": True, "compile_threads": 1}
+
+
+def repays(experiment: Experiment, ranks: int) -> bool:
+    """Whether a run is long enough for compiling: a function of the settings alone."""
+    rows = experiment.envs_per_proc * ranks
+    iterations = -(-experiment.num_timesteps // (rows * steps_per_row(experiment, rows)))
+    return iterations * experiment.ppo.epochs * experiment.ppo.minibatches >= REPAYS
+
+
+def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
+    """Let the learners and the actors of `ppo` compile themselves at their first step, if its settings say so.
+
+    Args:
+        say: told in one line that compiling begins, or why it failed; what cannot be compiled runs as it did.
+    """
+    if not ppo.compiled or ppo.device.type != "cpu":
+        return
+    say("Compiling the update, about 10 s where it was not compiled before (--compile off avoids it).")
+    for group in ppo.groups:
+        group.learner.step = CompiledStep(group.learner, say)
+        group.rows.decide = CompiledActor(group.rows, ppo.comm, say)
+
+
+def compiled(function: Function, inputs: Sequence[Tensor]) -> Function:
+    """`function` of tensors like `inputs` (sizes, strides, types) as machine code; it may write its arguments in place.
+
+    Raises:
+        Exception: of many kinds, where tracing or compiling fails.
+    """
+    import torch._inductor
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    # Tracing runs the function once: on copies, so that nothing moves.
+    copies = [torch.empty_strided(x.size(), x.stride(), dtype=x.dtype).copy_(x) for x in inputs]
+    graph = make_fx(function)(*copies)
+    for node in graph.graph.nodes:
+        node.meta.clear()  # of the tracer; the compiler finds its own
+        if node.op == "get_attr" and getattr(graph, node.target).numel() > 1:
+            raise NotImplementedError(f"a tensor of shape {tuple(getattr(graph, node.target).shape)} is no argument")
+    return torch._inductor.compile(graph, list(inputs), options=OPTIONS)  # type: ignore[return-value]
+
+
+def together(comm: Comm, build: Callable[[], Any]) -> Any:
+    """What `build` returns on each rank, or its exception where it fails on any rank: then on all.
+
+    One rank of a node goes first, and leaves the others its result on disk."""
+    result: Any = None
+    for turn in range(2 if comm.size > 1 else 1):
+        if (comm.local_rank > 0) == bool(turn):
+            try:
+                result = build()
+            except Exception as error:  # the compilers' own are of many kinds
+                result = error
+        failed = torch.tensor([float(isinstance(result, Exception))])
+        comm.max_(failed)
+        if failed:
+            return result if isinstance(result, Exception) else RuntimeError("another rank could not")
+    return result
+
+
+class CompiledStep:
+    """In the place of `Learner.step`: compiles at the first minibatch, on all ranks together."""
+
+    def __init__(self, learner: Learner, say: Callable[[str], None]) -> None:
+        self.learner, self.say = learner, say
+        self.buffers = dict(learner.objective.named_buffers())
+        tensors = learner.tensors
+        self.own = [*tensors[:-1], *tensors.lrs, *self.buffers.values()]
+        self.parts: tuple[Function, Function] | None = None
+        self.whole: Function | None = None
+
+    def __call__(self, batch: Batch) -> Tensor:
+        learner = self.learner
+        if self.whole is not None:
+            return self.whole(*self.own, *batch.tensors())[0]
+        if self.parts is not None:
+            gradient, move = self.parts
+            (parameters,) = gradient(*self.own, *batch.tensors())
+            learner.comm.sum_(learner.flat.reduced)
+            move(*self.own)
+            return parameters
+        failure = together(learner.comm, lambda: self._compile(batch))
+        if isinstance(failure, Exception):
+            self.say(f"The update is not compiled and runs as it is: {reason(failure)}")
+            learner.step = learner.eager_step
+        return learner.step(batch)
+
+    def _compile(self, batch: Batch) -> None:
+        own, count, build = self.own, len(self.own), batch.builder()
+        inputs = [*own, *batch.tensors()]
+
+        def gradient(*tensors: Tensor) -> tuple[Tensor]:
+            return (self._gradient(*self._named(tensors[:count]), build(tensors[count:])),)
+
+        def move(*tensors: Tensor) -> tuple[Tensor, ...]:
+            self.learner.move(self._named(tensors)[0])
+            return ()
+
+        def whole(*tensors: Tensor) -> tuple[Tensor]:
+            parameters = gradient(*tensors)
+            move(*tensors[:count])
+            return parameters
+
+        if self.learner.comm.size == 1:
+            self.whole = compiled(whole, inputs)
+        else:
+            self.parts = compiled(gradient, inputs), compiled(move, own)
+
+    def _named(self, tensors: Sequence[Tensor]) -> tuple[StepTensors, dict[str, Tensor]]:
+        """`own`, or what stands for it while tracing, by name."""
+        end = len(self.own) - len(self.buffers)
+        fixed = len(StepTensors._fields) - 1
+        step = StepTensors(*tensors[:fixed], tuple(tensors[fixed:end]))
+        return step, dict(zip(self.buffers, tensors[end:], strict=True))
+
+    def _gradient(self, tensors: StepTensors, buffers: dict[str, Tensor], batch: Batch) -> Tensor:
+        """`Learner.gradient` as a function: nothing is bound, the flat buffer is what is derived by."""
+        learner, flat = self.learner, self.learner.flat
+        owner = {id(parameter): name for name, parameter in learner.objective.named_parameters()}
+        names = [owner[id(parameter)] for parameter in flat.parameters]
+
+        def loss_of(values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            replaced = buffers | dict(zip(names, flat.views(values), strict=True))
+            arguments = (batch, tensors.clip, tensors.entropy_weight)
+            loss, sums, parameters = torch.func.functional_call(learner.objective, replaced, arguments)
+            return loss, (loss, sums, parameters)
+
+        gradient, (loss, sums, parameters) = torch.func.grad(loss_of, has_aux=True)(tensors.values)
+        tensors.reduced[: flat.size].copy_(gradient)
+        learner.fill_tail(tensors, loss, sums)
+        return parameters
+
+
+class CompiledActor:
+    """In the place of `Net.act` for one group of rows."""
+
+    def __init__(self, rows: Rows, comm: Comm, say: Callable[[str], None]) -> None:
+        self.net, self.comm, self.say, self.rows = rows.net, comm, say, rows
+        self.names = [name for name, _ in _state(self.net)]
+        self.own = [tensor for _, tensor in _state(self.net)]
+        self.call: Function | None = None
+
+    def __call__(self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, draw: Tensor) -> Action:
+        inputs = [*leaves(obs.actor), obs.mask, state, first, noise, draw]
+        if self.call is None:
+            count, parts = len(self.own), len(leaves(obs.actor))
+
+            def act(*tensors: Tensor) -> tuple[Tensor, ...]:
+                replaced = dict(zip(self.names, tensors[:count], strict=True))
+                actor, rest = tensors[count : count + parts], tensors[count + parts :]
+                seen = actor if isinstance(obs.actor, tuple) else actor[0]
+                arguments = (Obs(seen, seen, rest[0]), *rest[1:])
+                return tuple(torch.func.functional_call(_Act(self.net), replaced, arguments))
+
+            result = together(self.comm, lambda: compiled(act, [*self.own, *inputs]))
+            if isinstance(result, Exception):
+                self.say(f"The policy is not compiled and runs as it is: {reason(result)}")
+                self.rows.decide = self.net.act
+                return self.net.act(obs, state, first, noise, draw)
+            self.call = result
+        return Action(*self.call(*self.own, *inputs))
+
+
+class _Act(torch.nn.Module):
+    """`Net.act` as a module's forward, which `functional_call` needs."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *arguments: Any) -> Action:
+        return self.net.act(*arguments)  # type: ignore[operator]
+
+
+def _state(net: torch.nn.Module) -> list[tuple[str, Tensor]]:
+    """What acting reads, by its name in `_Act`."""
+    named = [*net.named_parameters(), *net.named_buffers()]
+    return [(f"net.{name}", tensor) for name, tensor in named]
+
+
+def reason(error: Exception) -> str:
+    """One line of what a compiler said."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no reason given'}"
