@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, steps_per_row
@@ -98,9 +98,8 @@ class CompiledStep:
 
     def __init__(self, learner: Learner, say: Callable[[str], None]) -> None:
         self.learner, self.say = learner, say
-        self.buffers = dict(learner.objective.named_buffers())
-        tensors = learner.tensors
-        self.own = [*tensors[:-1], *tensors.lrs, *self.buffers.values()]
+        self.bound = Bound(learner.objective)
+        self.own = [*learner.tensors[:-1], *learner.tensors.lrs, *self.bound.buffers]
         self.parts: tuple[Function, Function] | None = None
         self.whole: Function | None = None
 
@@ -141,76 +140,93 @@ class CompiledStep:
         else:
             self.parts = compiled(gradient, inputs), compiled(move, own)
 
-    def _named(self, tensors: Sequence[Tensor]) -> tuple[StepTensors, dict[str, Tensor]]:
-        """`own`, or what stands for it while tracing, by name."""
-        end = len(self.own) - len(self.buffers)
-        fixed = len(StepTensors._fields) - 1
-        step = StepTensors(*tensors[:fixed], tuple(tensors[fixed:end]))
-        return step, dict(zip(self.buffers, tensors[end:], strict=True))
+    def _named(self, tensors: Sequence[Tensor]) -> tuple[StepTensors, Sequence[Tensor]]:
+        """`own`, or what stands for it while tracing: the step's tensors, and the buffers."""
+        fixed, end = len(StepTensors._fields) - 1, len(self.own) - len(self.bound.buffers)
+        return StepTensors(*tensors[:fixed], tuple(tensors[fixed:end])), tensors[end:]
 
-    def _gradient(self, tensors: StepTensors, buffers: dict[str, Tensor], batch: Batch) -> Tensor:
-        """`Learner.gradient` as a function: nothing is bound, the flat buffer is what is derived by."""
+    def _gradient(self, tensors: StepTensors, buffers: Sequence[Tensor], batch: Batch) -> Tensor:
+        """`Learner.gradient` as a function: the flat buffer is what is derived by."""
         learner, flat = self.learner, self.learner.flat
-        owner = {id(parameter): name for name, parameter in learner.objective.named_parameters()}
-        names = [owner[id(parameter)] for parameter in flat.parameters]
 
         def loss_of(values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-            replaced = buffers | dict(zip(names, flat.views(values), strict=True))
+            parameters = dict(zip(map(id, flat.parameters), flat.views(values), strict=True))
+            ordered = [parameters[id(parameter)] for parameter in self.bound.parameters]
             arguments = (batch, tensors.clip, tensors.entropy_weight)
-            loss, sums, parameters = torch.func.functional_call(learner.objective, replaced, arguments)
-            return loss, (loss, sums, parameters)
+            loss, sums, distribution = self.bound.call(ordered, buffers, arguments)
+            return loss, (loss, sums, distribution)
 
-        gradient, (loss, sums, parameters) = torch.func.grad(loss_of, has_aux=True)(tensors.values)
+        gradient, (loss, sums, distribution) = torch.func.grad(loss_of, has_aux=True)(tensors.values)
         tensors.reduced[: flat.size].copy_(gradient)
         learner.fill_tail(tensors, loss, sums)
-        return parameters
+        return distribution
 
 
 class CompiledActor:
     """In the place of `Net.act` for one group of rows."""
 
     def __init__(self, rows: Rows, comm: Comm, say: Callable[[str], None]) -> None:
-        self.net, self.comm, self.say, self.rows = rows.net, comm, say, rows
-        self.names = [name for name, _ in _state(self.net)]
-        self.own = [tensor for _, tensor in _state(self.net)]
+        self.rows, self.comm, self.say = rows, comm, say
+        self.bound = Bound(_Act(rows.net))
+        self.own = [*self.bound.parameters, *self.bound.buffers]
         self.call: Function | None = None
 
     def __call__(self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, draw: Tensor) -> Action:
         inputs = [*leaves(obs.actor), obs.mask, state, first, noise, draw]
         if self.call is None:
-            count, parts = len(self.own), len(leaves(obs.actor))
-
-            def act(*tensors: Tensor) -> tuple[Tensor, ...]:
-                replaced = dict(zip(self.names, tensors[:count], strict=True))
-                actor, rest = tensors[count : count + parts], tensors[count + parts :]
-                seen = actor if isinstance(obs.actor, tuple) else actor[0]
-                arguments = (Obs(seen, seen, rest[0]), *rest[1:])
-                return tuple(torch.func.functional_call(_Act(self.net), replaced, arguments))
-
-            result = together(self.comm, lambda: compiled(act, [*self.own, *inputs]))
+            result = together(self.comm, lambda: self._compile(inputs, isinstance(obs.actor, tuple)))
             if isinstance(result, Exception):
                 self.say(f"The policy is not compiled and runs as it is: {reason(result)}")
-                self.rows.decide = self.net.act
-                return self.net.act(obs, state, first, noise, draw)
+                self.rows.decide = self.rows.net.act
+                return self.rows.decide(obs, state, first, noise, draw)
             self.call = result
         return Action(*self.call(*self.own, *inputs))
 
+    def _compile(self, inputs: list[Tensor], several: bool) -> Function:
+        bound, parts = self.bound, len(inputs) - 5
 
-class _Act(torch.nn.Module):
-    """`Net.act` as a module's forward, which `functional_call` needs."""
+        def act(*tensors: Tensor) -> tuple[Tensor, ...]:
+            parameters, tensors = tensors[: len(bound.parameters)], tensors[len(bound.parameters) :]
+            buffers, tensors = tensors[: len(bound.buffers)], tensors[len(bound.buffers) :]
+            seen = tensors[:parts] if several else tensors[0]
+            mask, *rest = tensors[parts:]
+            return tuple(bound.call(parameters, buffers, (Obs(seen, seen, mask), *rest)))
 
-    def __init__(self, net: torch.nn.Module) -> None:
+        return compiled(act, [*self.own, *inputs])
+
+
+class Bound:
+    """A module as a function of its parameters and buffers too; each counts once, wherever it is used."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        named = [
+            (f"{path}.{name}" if path else name, tensor)
+            for path, owner in module.named_modules()
+            for name, tensor in (*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False))
+        ]
+        unique = {id(tensor): tensor for _, tensor in named}
+        self.names = [(name, id(tensor)) for name, tensor in named]
+        self.parameters = [tensor for tensor in unique.values() if isinstance(tensor, nn.Parameter)]
+        self.buffers = [tensor for tensor in unique.values() if not isinstance(tensor, nn.Parameter)]
+
+    def call(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], arguments: tuple[Any, ...]) -> Any:
+        own = [id(tensor) for tensor in (*self.parameters, *self.buffers)]
+        new = dict(zip(own, (*parameters, *buffers), strict=True))
+        replaced = {name: new[key] for name, key in self.names}
+        # Ties are in `names`: torch's own way with them leaves its stand-ins behind in a body that two use.
+        return torch.func.functional_call(self.module, replaced, arguments, tie_weights=False)
+
+
+class _Act(nn.Module):
+    """`Net.act` as a module's forward."""
+
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, *arguments: Any) -> Action:
         return self.net.act(*arguments)  # type: ignore[operator]
-
-
-def _state(net: torch.nn.Module) -> list[tuple[str, Tensor]]:
-    """What acting reads, by its name in `_Act`."""
-    named = [*net.named_parameters(), *net.named_buffers()]
-    return [(f"net.{name}", tensor) for name, tensor in named]
 
 
 def reason(error: Exception) -> str:

@@ -101,13 +101,12 @@ class ToyVec:
         return (Step(self.obs, final, reward, terminated, truncated, active, {"luck": reward * 2}),)
 
     def state(self) -> dict[str, Any]:
-        actor = self.obs.actor
-        assert isinstance(actor, Tensor) and self.obs.critic is actor
-        return {"generator": self.generator.get_state(), "obs": actor, "mask": self.obs.mask}
+        return {"generator": self.generator.get_state(), "obs": tuple(self.obs)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.generator.set_state(state["generator"])
-        self.obs = Obs(state["obs"], state["obs"], state["mask"])
+        actor, critic, mask = state["obs"]
+        self.obs = Obs(actor, critic if self.config.asymmetric else actor, mask)
 
     def frame(self, row: int) -> np.ndarray:
         raise NotImplementedError

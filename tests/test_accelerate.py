@@ -1,0 +1,188 @@
+"""Compiled and eager do the same, alone and over ranks; what cannot be compiled runs as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from ranks import ROOT, needs_mpirun, run
+from test_ppo import assert_same, numbers, saved
+from toys import BOX, MULTI_DISCRETE, NET, Toy, experiment
+from torch import Tensor, nn
+
+from ppo_and_friends import accelerate as accelerating
+from ppo_and_friends.accelerate import accelerate, compiled, repays
+from ppo_and_friends.addons.base import Addon
+from ppo_and_friends.config import BodyConfig, Experiment
+from ppo_and_friends.minibatch import Batch
+from ppo_and_friends.ppo import PPO
+from ppo_and_friends.types import GroupSpec
+
+ITERATIONS = 4
+
+
+@dataclass(frozen=True)
+class Guess:
+    """An add-on with parameters, a learning rate and a clip of its own: it learns to tell the return."""
+
+    def make(self, spec: GroupSpec) -> Addon:
+        return _Guess(spec.actor[0].shape[0])
+
+
+class _Guess(Addon):
+    lr, max_grad_norm = 1e-2, 0.1
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, 1)
+        self.register_buffer("scale", torch.full((width,), 0.5))
+
+    def loss(self, batch: Batch) -> Tensor:
+        assert isinstance(batch.actor, Tensor)
+        return (self.head(batch.actor * self.scale).squeeze(-1) - batch.returns).square()
+
+
+CASES = {
+    "box": experiment(
+        Toy(BOX, asymmetric=True, absent=0.1),
+        addons=(Guess(),),
+        normalize_values=True,
+        target_kl=0.01,
+        kl_reference="previous_visit",
+        bounds_weight=0.1,
+    ),
+    "masked": experiment(Toy(MULTI_DISCRETE, masked=True), replace(NET, shared=True), stop_kl=1e3, value_clip=0.2),
+}
+
+
+def made(config: Experiment, fast: bool) -> PPO:
+    ppo = PPO(replace(config, compile="on" if fast else "off"))
+    said: list[str] = []
+    accelerate(ppo, said.append)
+    ppo.said = said  # type: ignore[attr-defined]
+    return ppo
+
+
+def is_compiled(ppo: PPO) -> bool:
+    learner, rows = ppo.groups[0].learner, ppo.groups[0].rows
+    return learner.step != learner.eager_step and rows.decide != rows.net.act
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_and_eager_agree_and_resume_is_exact(case: str) -> None:
+    eager, fast = made(CASES[case], False), made(CASES[case], True)
+    for _ in range(ITERATIONS):
+        expected, found = eager.iterate(), fast.iterate()
+        assert is_compiled(fast) and not is_compiled(eager) and len(fast.said) == 1  # type: ignore[attr-defined]
+        for name, value in numbers(expected).items():
+            assert found[name] == pytest.approx(value, rel=1e-3, abs=1e-4, nan_ok=True), name
+    for name in ("values", "first", "second"):
+        one, other = (getattr(ppo.groups[0].learner.tensors, name) for ppo in (eager, fast))
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    first, second = made(CASES[case], True), made(CASES[case], True)
+    for _ in range(ITERATIONS // 2):
+        first.iterate()
+    shared, own = saved(first)
+    second.load_shared_state(shared)
+    second.load_own_state(own)
+    for _ in range(ITERATIONS // 2):
+        second.iterate()
+    assert_same(saved(second), saved(fast))
+
+
+def test_a_bad_number_is_found_in_compiled_code_and_changes_nothing() -> None:
+    ppo = made(CASES["box"], True)
+    ppo.iterate()
+    learner = ppo.groups[0].learner
+    before, step = learner.flat.values.clone(), learner.step
+
+    def spoil(batch: Batch) -> Tensor:
+        batch.advantages[0, 0] = torch.inf
+        return step(batch)
+
+    learner.step = spoil
+    with pytest.raises(FloatingPointError, match="rank 0: the loss or its gradient is not finite in iteration 1"):
+        ppo.iterate()
+    assert torch.equal(learner.flat.values, before)
+
+
+def branching(specs: Any, config: BodyConfig) -> nn.Module:
+    """A body that looks at numbers: no graph can be made of it."""
+
+    class Branching(nn.Linear):
+        features = 3
+
+        def forward(self, observation: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(observation * (2 if float(observation.sum()) > 0 else 1))
+
+    return Branching(5, 3)
+
+
+def test_what_cannot_be_traced_runs_as_it_is_and_is_said() -> None:
+    body = BodyConfig(custom=branching)
+    config = experiment(Toy(BOX), replace(NET, actor=body, critic=body))
+    eager, tried = made(config, False), made(config, True)
+    for _ in range(2):
+        assert numbers(eager.iterate()) == pytest.approx(numbers(tried.iterate()), nan_ok=True)
+    assert not is_compiled(tried)
+    said = "\n".join(tried.said)  # type: ignore[attr-defined]
+    assert "The update is not compiled and runs as it is:" in said and "The policy is not compiled" in said
+
+
+def test_a_tensor_that_is_no_argument_is_not_frozen_into_the_code() -> None:
+    hidden = torch.ones(3)
+    with pytest.raises(NotImplementedError, match="no argument"):
+        compiled(lambda x: (x * hidden,), [torch.ones(3)])
+
+
+def test_long_runs_compile_and_a_run_keeps_its_choice() -> None:
+    def asked(steps: int, compile: Any = "auto") -> Experiment:
+        return replace(experiment(Toy(BOX)), num_timesteps=steps, compile=compile)
+
+    per_iteration, rollout = 2 * 3, 4 * 16
+    enough = -(-accelerating.REPAYS // per_iteration) * rollout
+    assert repays(asked(enough), 1) and not repays(asked(enough - rollout), 1)
+    assert not repays(asked(enough), 2), "two ranks collect as much in half the iterations"
+    assert not PPO(asked(enough - rollout)).compiled and PPO(asked(1, "on")).compiled
+    resumed = PPO(asked(enough))
+    resumed.load_shared_state(PPO(asked(1)).shared_state())
+    assert not resumed.compiled, "num_timesteps grew, but the run began without"
+    forced = PPO(asked(enough, "on"))
+    forced.load_shared_state(PPO(asked(1)).shared_state())
+    assert forced.compiled
+
+
+RANKS_RUN = """
+    import torch
+    from dataclasses import replace
+    from test_accelerate import CASES, made
+    from ppo_and_friends.accelerate import accelerate
+    from ppo_and_friends.ppo import PPO
+
+    def main(comm):
+        results = []
+        for fast in (False, True):
+            ppo = PPO(replace(CASES["box"], compile="on" if fast else "off"), comm=comm)
+            said = []
+            accelerate(ppo, said.append)
+            for _ in range(3):
+                calls = comm.calls["sum_"]
+                ppo.iterate()
+            assert comm.calls["sum_"] - calls == 1 + 2 * 3
+            assert len(said) == fast, said
+            values = ppo.groups[0].learner.flat.values
+            everyone = values.clone()
+            comm.broadcast_(everyone)
+            assert torch.equal(everyone, values)
+            results.append(values)
+        torch.testing.assert_close(*results, rtol=1e-3, atol=1e-5)
+        print(f"rank {comm.rank} agrees")
+"""
+
+
+@needs_mpirun
+def test_ranks_compile_together_and_stay_together() -> None:
+    done = run(2, RANKS_RUN, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
+    assert done.returncode == 0 and done.stdout.count("agrees") == 2, done.stderr
