@@ -71,8 +71,10 @@ class Training:
             if ppo.iteration == 0:
                 self._save()
             if self.directory is not None:
-                verbose = self.options.verbose
-                self.log = stack.enter_context(Logger(self.directory.path, ppo.iteration, ppo.progress, verbose))
+                logger = Logger(
+                    self.directory.path, ppo.iteration, ppo.progress, self.best_score, self.options.verbose
+                )
+                self.log = stack.enter_context(logger)
             for group in ppo.groups:
                 group.learner.signal = signal
             stopped = self._loop(signal)
@@ -140,8 +142,9 @@ class Training:
         if result.mean > self.best_score:
             self.best_score = result.mean
             self._save(best=True)
-        length = mean_length(result)
-        return {"evaluation_return": result.mean, "evaluation_std": result.std, "evaluation_length": length}
+        extras = {f"evaluation_{name}": value for name, value in result.logs.items()}
+        scores = {"return": result.mean, "std": result.std, "length": mean_length(result)}
+        return extras | {f"evaluation_{name}": value for name, value in scores.items()}
 
     # ---- state
 
