@@ -35,8 +35,7 @@ UPDATE = {
     "explained variance": "explained_variance",
     "entropy": "entropy",
 }
-COUNTERS = {"learning rate": "lr", "iteration": "iteration"}
-SHOWN = ("timesteps", "evaluation_return", *EPISODES.values(), *UPDATE.values(), *COUNTERS.values())
+SHOWN = ("timesteps", "evaluation_return", "lr", *EPISODES.values(), *UPDATE.values())
 
 Block = list[Text]  # lines of one width
 
@@ -91,11 +90,16 @@ class BarDisplay:
     def _numbers(self) -> list[Block]:
         standing = self._standing
         pace = {"steps/s": f"{standing.rate:,.0f}" if standing.rate else "-"}
-        scores = {"evaluation": standing.evaluation, "best": number(standing.best)}
+        scores = {
+            "evaluation": number(standing.latest.get("evaluation_return")),
+            "at step": number(standing.evaluated_at),
+            "best": number(standing.best),
+            "learning rate": number(standing.latest.get("lr")),
+        }
         return [
             self._block(self._values(EPISODES) | pace, ">9"),
-            self._block(self._values(UPDATE), ">8"),
-            self._block(scores | self._values(COUNTERS), "<15"),
+            self._block(self._values(UPDATE), ">9"),
+            self._block(scores, ">11"),
         ]
 
     def _details(self) -> list[Block]:

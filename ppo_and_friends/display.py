@@ -28,7 +28,7 @@ IN_LINE = {
     "return": "mean_return",
     "length": "mean_length",
     "KL": "kl",
-    "explained": "explained_variance",
+    "EV": "explained_variance",
     "entropy": "entropy",
     "clip": "clip_fraction",
     "lr": "lr",
@@ -78,7 +78,7 @@ class Standing:
     def __init__(self, start: Progress, best: float = -math.inf) -> None:
         self.total, self.best = start.total, best
         self.latest: Metrics = {}
-        self.evaluated_at = 0
+        self.evaluated_at: int | None = None
         self._points = deque([(time.monotonic(), start.timesteps)], maxlen=WINDOW + 1)
         self._phases: deque[Metrics] = deque(maxlen=WINDOW)
 
@@ -113,11 +113,6 @@ class Standing:
         seconds = round(max(0, self.total - self.timesteps) / self.rate)
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
-    @property
-    def evaluation(self) -> str:
-        score = number(self.latest.get("evaluation_return"))
-        return f"{score} at {self.evaluated_at:,}" if self.evaluated_at else score
-
     def phases(self) -> dict[str, tuple[float, float]]:
         """{phase: (its share of an iteration's time, milliseconds an iteration)}; `other` is what none measures."""
         iterations, duration = len(self._phases), self._points[-1][0] - self._points[0][0]
@@ -148,7 +143,8 @@ class LineDisplay:
         standing.update(metrics)
         self._pending = True
         if "evaluation_return" in metrics:
-            self._print(f"{INDENT}evaluation: {standing.evaluation} steps, best {number(standing.best)}")
+            score = number(metrics["evaluation_return"])
+            self._print(f"{INDENT}evaluation at {standing.timesteps:,}: {score}, best {number(standing.best)}")
         if time.monotonic() - self._shown_at >= SECONDS_BETWEEN_LINES:
             self._show()
 

@@ -71,9 +71,7 @@ class Training:
             if ppo.iteration == 0:
                 self._save()
             if self.directory is not None:
-                logger = Logger(
-                    self.directory.path, ppo.iteration, ppo.progress, self.best_score, self.options.verbose
-                )
+                logger = Logger(self.directory.path, ppo.iteration, ppo.progress, self.best_score, self.options.verbose)
                 self.log = stack.enter_context(logger)
             for group in ppo.groups:
                 group.learner.signal = signal

@@ -81,7 +81,7 @@ def test_lines_now_and_then_and_at_the_end(clock: Clock) -> None:
     shown = stream.getvalue().splitlines()
     assert [line.split()[0] for line in shown] == ["1%", "6%", "11%"]
     assert shown[1] == (
-        "  6% 600/10,000 steps, 100 steps/s, ETA 0:01:34, return 12.3, length 7.00, KL 0.0123, explained -, "
+        "  6% 600/10,000 steps, 100 steps/s, ETA 0:01:34, return 12.3, length 7.00, KL 0.0123, EV -, "
         "entropy 0.500, clip 0.100, lr 0.000300"
     )
     lines.update(metrics(12))
@@ -105,9 +105,9 @@ def test_an_evaluation_has_a_line_with_the_best_of_earlier_calls(clock: Clock) -
         lines.update(metrics(iteration, evaluation_return=score))
     told = [line.strip() for line in stream.getvalue().splitlines() if "evaluation" in line]
     assert told == [
-        "evaluation: 10.0 at 100 steps, best 15.0",
-        "evaluation: 20.0 at 200 steps, best 20.0",
-        "evaluation: - at 300 steps, best 20.0",
+        "evaluation at 100: 10.0, best 15.0",
+        "evaluation at 200: 20.0, best 20.0",
+        "evaluation at 300: -, best 20.0",
     ]
 
 
@@ -115,7 +115,9 @@ def test_a_line_is_short_and_in_the_streams_own_characters(clock: Clock) -> None
     raw = io.BytesIO()
     lines = LineDisplay(Progress(0, 100_000_000), NONE, True, io.TextIOWrapper(raw, "ascii"))
     clock.now = 400
-    lines.update(METRICS | {"timesteps": 50_000_000, "mean_return": -1234.5, "explained_variance": -0.123, "größe": 1.0})
+    lines.update(
+        METRICS | {"timesteps": 50_000_000, "mean_return": -1234.5, "explained_variance": -0.123, "größe": 1.0}
+    )
     shown = raw.getvalue().decode().splitlines()
     assert len(shown[0]) <= 160
     assert "gr??e 1.00" in shown[2]
@@ -175,10 +177,10 @@ def test_bar_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r" 50% ━+╸━+ 500/1,000 steps 0:00:0\d ETA [\d:-]+", first)
     lines[-1] = re.sub(r"[\d,]+", "?", lines[-1], count=1)  # steps/s
     assert [re.sub(r"\s+", " ", line) for line in lines] == [
-        "return 12.3 KL 0.0123 evaluation 10.0 at 400",
-        "length 7.00 clip fraction 0.100 best 15.0",
-        "episodes 30 explained variance - learning rate 0.000300",
-        "steps/s ? entropy 0.500 iteration 5",
+        "return 12.3 KL 0.0123 evaluation 10.0",
+        "length 7.00 clip fraction 0.100 at step 400",
+        "episodes 30 explained variance - best 15.0",
+        "steps/s ? entropy 0.500 learning rate 0.000300",
     ]
 
 
@@ -190,8 +192,8 @@ def test_verbose_bar_adds_phases_and_everything_else(monkeypatch: pytest.MonkeyP
     bar.update(metrics(5, seconds_acting=0.5, grad_norm=2.0))
     bar.close()
     assert last_drawing(terminal.written)[-2:] == [
-        "acting  25%     500.0 ms   grad_norm     2.00",
-        "other   75%   1,500.0 ms",
+        "acting  25%     500.0 ms   iteration        5",
+        "other   75%   1,500.0 ms   grad_norm     2.00",
     ]
 
 
@@ -242,7 +244,7 @@ def test_an_interrupted_run_leaves_a_sane_terminal(tmp_path: Path) -> None:
     try:
         while chunk := _read(ours):
             written += chunk
-            if not interrupted and b"iteration" in written:
+            if not interrupted and b"entropy" in written:
                 child.send_signal(signal.SIGINT)
                 interrupted = True
         assert child.wait(FAILURE_LIMIT) == 130
