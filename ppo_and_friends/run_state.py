@@ -13,13 +13,10 @@ from ppo_and_friends import registry
 from ppo_and_friends.checkpoint import differences
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.serialize import from_plain, to_plain
+from ppo_and_friends.serialize import FREE_SETTINGS, from_plain, to_plain
 
 if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO
-
-# Settings that say how far and how watched a run is, not what it learns.
-FREE_SETTINGS = ("name", "num_timesteps", "evaluation")
 
 
 def directory_of(experiment: Experiment, run: RunConfig) -> Path:
