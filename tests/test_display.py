@@ -124,17 +124,17 @@ def test_a_line_is_short_and_in_the_streams_own_characters(clock: Clock) -> None
 
 
 def test_verbose_lines_say_where_the_time_goes(clock: Clock) -> None:
-    """10 iterations of 2 s: 0.5 s each of one phase, 5 s once of another."""
+    """Slow ones, then a window of 50 iterations of 2 s: 0.5 s each of one phase, 25 s once of another."""
     stream = io.StringIO()
     lines = LineDisplay(Progress(0, 10_000), NONE, True, stream)
-    for iteration in range(1, 11):
-        clock.now += 2
-        rare = {"seconds_evaluating": 5.0} if iteration == 7 else {}
+    for iteration in range(1, 56):
+        clock.now += 2 if iteration > 5 else 100
+        rare = {"seconds_evaluating": 25.0} if iteration in (5, 7) else {}
         lines.update(metrics(iteration, seconds_acting=0.5, grad_norm=2.0, **rare))
     lines.close()
     _, phases, rest = stream.getvalue().splitlines()[-3:]
     assert phases.strip() == "acting 25% 500.0 ms, evaluating 25% 500.0 ms, other 50% 1,000.0 ms"
-    assert rest.strip() == "iteration 10, episodes 30, grad_norm 2.00"
+    assert rest.strip() == "iteration 55, episodes 30, grad_norm 2.00"
 
 
 # ---- the live display
