@@ -24,6 +24,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.files import remove_temporaries, write_atomically
 from ppo_and_friends.lock import DirectoryLock
 from ppo_and_friends.manifest import STATE_NAME, Manifest
+from ppo_and_friends.serialize import flat
 from ppo_and_friends.state_file import Unusable, pack, read_file
 
 OWNED = ("config.json", "provenance.json", "progress.csv", "tensorboard", "gif", "test_scores*")
@@ -237,27 +238,12 @@ def read_state(path: Path | str) -> dict[str, Any]:
 
 def differences(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Settings that are not as they were saved: "ppo.lr: 0.0003 -> 0.0001". Both nested dicts of plain values."""
-    before, now = _flat(saved), _flat(current)
+    before, now = flat(saved), flat(current)
     return [
         f"{name}: {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
         for name in dict.fromkeys((*before, *now))
         if name not in before or name not in now or before[name] != now[name]
     ]
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = _listed(value)
-    return flat
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists: JSON knows no others."""
-    return [_listed(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _records(path: Path) -> list[Any]:

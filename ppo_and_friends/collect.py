@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -214,6 +215,7 @@ class Collector:
         self.env, self.groups, self.steps, self.soft_resets, self.seed = env, groups, steps, soft_resets, seed
         self.started = False
         self.resets = 0
+        self.seconds: dict[str, float] = {}  # of the last rollout, by what they went to
 
     def _start(self) -> None:
         if self.started and self.soft_resets:
@@ -232,10 +234,19 @@ class Collector:
         steps = steps or self.steps
         for rows in self.groups:
             rows.draw(steps)
+        spent = [0.0, 0.0, 0.0]
         for step in range(steps):
+            start = perf_counter()
             actions = tuple(rows.act(step) for rows in self.groups)
-            for rows, result in zip(self.groups, self.env.step(actions), strict=True):
+            acted = perf_counter()
+            results = self.env.step(actions)
+            stepped = perf_counter()
+            for rows, result in zip(self.groups, results, strict=True):
                 rows.write(step, result)
+            spent[0] += acted - start
+            spent[1] += stepped - acted
+            spent[2] += perf_counter() - stepped
+        self.seconds = dict(zip(("seconds_acting", "seconds_environment", "seconds_storing"), spent, strict=True))
         return [rows.rollout(steps) for rows in self.groups]
 
     def state(self) -> dict[str, Any]:

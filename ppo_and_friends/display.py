@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a progress bar on a terminal, now and then a line otherwise.
+"""What a person sees while a run goes on: a live display on a terminal (bar.py), now and then a line otherwise.
 
 Clocks decide only when something is shown, never what is computed.
 """
@@ -10,29 +10,35 @@ import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol, TextIO
+from collections.abc import Collection
+from typing import Protocol, TextIO
 
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.types import Spec
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 SECONDS_BETWEEN_LINES = 5.0
-SECONDS_BETWEEN_DRAWINGS = 0.1
-PACE_WINDOW = 50  # iterations
+WINDOW = 50  # iterations over which pace and phases are averaged
+PHASE = "seconds_"  # metrics whose names start so are phases of an iteration
+INDENT = " " * 5
 
 Metrics = dict[str, float]
+
+# Words in a line -> metrics; what --verbose adds is everything else.
+IN_LINE = {
+    "return": "mean_return",
+    "length": "mean_length",
+    "KL": "kl",
+    "EV": "explained_variance",
+    "entropy": "entropy",
+    "clip": "clip_fraction",
+    "lr": "lr",
+}
 
 
 class Display(Protocol):
     """Takes the metrics of every iteration; shows them when it pleases."""
 
     def update(self, metrics: Metrics) -> None: ...
-
-    def say(self, text: str) -> None:
-        """Print a line that stays."""
-        ...
 
     def close(self) -> None:
         """Show where the run stands at the end."""
@@ -48,23 +54,42 @@ def first_line(spec: Spec, device: str, ranks: int, threads: int) -> str:
     )
 
 
-def make_display(start: Progress, verbose: bool, stream: TextIO | None = None) -> Display:
-    """A bar where `stream` (standard output) is a terminal, lines where it is a file or a pipe."""
+def make_display(start: Progress, best: float, verbose: bool, stream: TextIO | None = None) -> Display:
+    """Live where `stream` (standard output) is a terminal that can move its cursor, else lines.
+
+    Args:
+        start: timesteps done so far, and the total.
+        best: the best evaluation so far, minus infinity before the first.
+        verbose: show every metric, and how long each phase takes.
+    """
     output: TextIO = stream or sys.stdout
+    moves = os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
     # Open MPI gives its ranks a terminal of their own, wherever mpirun's output really goes.
-    terminal = output.isatty() and "OMPI_COMM_WORLD_SIZE" not in os.environ
-    return (BarDisplay if terminal else LineDisplay)(start, verbose, output)
+    if output.isatty() and moves and "OMPI_COMM_WORLD_SIZE" not in os.environ:
+        from ppo_and_friends.bar import BarDisplay  # only now: rich would delay the first step elsewhere
+
+        return BarDisplay(start, best, verbose, output)
+    return LineDisplay(start, best, verbose, output)
 
 
-class Pace:
-    """Steps a second over the last iterations, and the time that the rest will take at this rate."""
+class Standing:
+    """Where a run stands: the last value of every metric, the pace and the phases of the last iterations."""
 
-    def __init__(self, start: Progress) -> None:
-        self.total = start.total
-        self._points = deque([(time.monotonic(), start.timesteps)], maxlen=PACE_WINDOW)
+    def __init__(self, start: Progress, best: float = -math.inf) -> None:
+        self.total, self.best = start.total, best
+        self.latest: Metrics = {}
+        self.evaluated_at: int | None = None
+        self._points = deque([(time.monotonic(), start.timesteps)], maxlen=WINDOW + 1)
+        self._phases: deque[Metrics] = deque(maxlen=WINDOW)
 
-    def update(self, timesteps: int) -> None:
-        self._points.append((time.monotonic(), timesteps))
+    def update(self, metrics: Metrics) -> None:
+        self.latest |= metrics
+        self._points.append((time.monotonic(), int(metrics["timesteps"])))
+        self._phases.append({name: value for name, value in metrics.items() if name.startswith(PHASE)})
+        if "evaluation_return" in metrics:
+            self.evaluated_at = self.timesteps
+            if metrics["evaluation_return"] > self.best:
+                self.best = metrics["evaluation_return"]
 
     @property
     def timesteps(self) -> int:
@@ -82,92 +107,83 @@ class Pace:
 
     @property
     def remaining(self) -> str:
+        """The time that the rest takes at this rate."""
         if not self.rate:
             return "-:--:--"
         seconds = round(max(0, self.total - self.timesteps) / self.rate)
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
-    def summary(self, metrics: Metrics) -> str:
-        return (
-            f"{self.timesteps:,}/{self.total:,} steps, {self.rate:,.0f} steps/s, ETA {self.remaining}, "
-            f"return {_number(metrics.get('mean_return'))}, length {_number(metrics.get('mean_length'))}"
-        )
+    def phases(self) -> dict[str, tuple[float, float]]:
+        """{phase: (its share of an iteration's time, milliseconds an iteration)}; `other` is what none measures."""
+        iterations, duration = len(self._phases), self._points[-1][0] - self._points[0][0]
+        if not duration:
+            return {}
+        names = dict.fromkeys(name for phases in self._phases for name in phases)
+        sums = {name: sum(phases.get(name, 0.0) for phases in self._phases) for name in names}
+        seconds = {name.removeprefix(PHASE): total for name, total in sums.items()}
+        seconds["other"] = max(0.0, duration - sum(seconds.values()))
+        return {name: (total / duration, 1000 * total / iterations) for name, total in seconds.items()}
+
+    def rest(self, shown: Collection[str]) -> dict[str, str]:
+        """{name: value} of the metrics that are neither phases nor `shown`."""
+        rest = {name: value for name, value in self.latest.items() if name not in shown}
+        return {name: number(value) for name, value in rest.items() if not name.startswith(PHASE)}
 
 
 class LineDisplay:
-    """A line every few seconds."""
+    """A line every few seconds, and one for each evaluation."""
 
-    def __init__(self, start: Progress, verbose: bool, stream: TextIO) -> None:
-        self._pace, self._verbose, self._stream = Pace(start), verbose, stream
-        self._latest: Metrics = {}
+    def __init__(self, start: Progress, best: float, verbose: bool, stream: TextIO) -> None:
+        self._standing, self._verbose, self._stream = Standing(start, best), verbose, stream
         self._shown_at = -math.inf
         self._pending = False
 
     def update(self, metrics: Metrics) -> None:
-        self._pace.update(int(metrics["timesteps"]))
-        self._latest, self._pending = metrics, True
+        standing = self._standing
+        standing.update(metrics)
+        self._pending = True
+        if "evaluation_return" in metrics:
+            score = number(metrics["evaluation_return"])
+            self._print(f"{INDENT}evaluation at {standing.timesteps:,}: {score}, best {number(standing.best)}")
         if time.monotonic() - self._shown_at >= SECONDS_BETWEEN_LINES:
             self._show()
 
     def _show(self) -> None:
-        self.say(f"{self._pace.fraction:4.0%} {self._pace.summary(self._latest)}")
+        standing = self._standing
+        words = [f"{word} {number(standing.latest.get(name))}" for word, name in IN_LINE.items()]
+        self._print(
+            f"{standing.fraction:4.0%} {standing.timesteps:,}/{standing.total:,} steps, "
+            f"{standing.rate:,.0f} steps/s, ETA {standing.remaining}, {', '.join(words)}"
+        )
         if self._verbose:
-            self.say("     " + ", ".join(f"{name} {value:.4g}" for name, value in self._latest.items()))
+            phases = [f"{name} {share:.0%} {ms:,.1f} ms" for name, (share, ms) in standing.phases().items()]
+            rest = [f"{name} {value}" for name, value in standing.rest((*IN_LINE.values(), "timesteps")).items()]
+            self._print(f"{INDENT}{', '.join(phases)}\n{INDENT}{', '.join(rest)}")
         self._shown_at, self._pending = time.monotonic(), False
 
-    def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+    def _print(self, text: str) -> None:
+        print(printable(text, self._stream), file=self._stream, flush=True)
 
     def close(self) -> None:
         if self._pending:
             self._show()
 
 
-class BarDisplay:
-    """A live bar, drawn by the calling thread only: no thread competes with training."""
-
-    def __init__(self, start: Progress, verbose: bool, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._pace, self._verbose = Pace(start), verbose
-        self._latest: Metrics = {}
-        self._drawn_at = -math.inf
-        self._live = Live(console=Console(file=stream), auto_refresh=False, get_renderable=self._render)
-        self._live.start()
-
-    def _render(self) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        bar = Table.grid(padding=(0, 1))
-        bar.add_row(f"{self._pace.fraction:4.0%}", ProgressBar(completed=100 * self._pace.fraction, width=30))
-        rows: list[RenderableType] = [bar, Text(self._pace.summary(self._latest))]
-        if self._verbose:
-            table = Table.grid(padding=(0, 2))
-            for name, value in self._latest.items():
-                table.add_row(name, f"{value:.4g}")
-            rows.append(table)
-        return Group(*rows)
-
-    def update(self, metrics: Metrics) -> None:
-        self._pace.update(int(metrics["timesteps"]))
-        self._latest = metrics
-        if time.monotonic() - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
-            self._live.refresh()
-            self._drawn_at = time.monotonic()
-
-    def say(self, text: str) -> None:
-        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def close(self) -> None:
-        self._live.stop()  # draws once more
+def number(value: float | None) -> str:
+    """Three digits or more; "-" for what is not known or not finite."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if 99.95 <= abs(value) < 1e6:
+        return f"{value:,.1f}"
+    return f"{value:#.3g}"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:,.1f}"
+def printable(text: str, stream: TextIO) -> str:
+    """`text` with a question mark for what the stream's encoding lacks."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _count(number: int, noun: str) -> str:

@@ -21,9 +21,6 @@ class NullLogger:
     def log(self, metrics: dict[str, float]) -> None:
         """Take the metrics of one iteration."""
 
-    def say(self, text: str) -> None:
-        """Print a line that does not break the display."""
-
     def close(self) -> None:
         """Write what is pending."""
 
@@ -40,15 +37,17 @@ class Logger(NullLogger):
     """Writes into a state directory, from `start` on. With `clobber`, only after the first save of the new run.
 
     Args:
-        directory: None keeps nothing.
         iteration: iterations done so far: what an interrupted run logged beyond is dropped.
         start: timesteps done so far, and the total.
+        best: the best evaluation so far, minus infinity before the first.
         verbose: show every metric.
     """
 
-    def __init__(self, directory: Path | None, iteration: int, start: Progress, verbose: bool = False) -> None:
-        self._files: NullLogger = NullLogger() if directory is None else Files(directory, iteration, start.timesteps)
-        self._display = make_display(start, verbose)
+    def __init__(
+        self, directory: Path, iteration: int, start: Progress, best: float = -math.inf, verbose: bool = False
+    ) -> None:
+        self._files = Files(directory, iteration, start.timesteps)
+        self._display = make_display(start, best, verbose)
 
     def log(self, metrics: dict[str, float]) -> None:
         """Metrics of one iteration; `iteration` and `timesteps` among them.
@@ -59,15 +58,12 @@ class Logger(NullLogger):
         self._display.update(metrics)
         self._files.log(metrics)
 
-    def say(self, text: str) -> None:
-        self._display.say(text)
-
     def close(self) -> None:
         self._display.close()
         self._files.close()
 
 
-class Files(NullLogger):
+class Files:
     """progress.csv and TensorBoard events, complete after every iteration."""
 
     def __init__(self, directory: Path, iteration: int, timesteps: int) -> None:

@@ -141,7 +141,8 @@ class PPO:
             "mean_return": mean_return,
             "mean_length": mean_length,
             **metrics,
-            "seconds_collecting": collected - started,
+            **self.collector.seconds,
+            "seconds_targets": collected - started - sum(self.collector.seconds.values()),
             "seconds_learning": time.perf_counter() - collected,
         }
 

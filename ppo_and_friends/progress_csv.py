@@ -24,7 +24,7 @@ class ProgressCsv:
         self._path = path
         try:
             text = path.read_bytes().decode(errors="replace") if path.exists() else ""
-            self._columns, rows = _rows(text, iteration)
+            self._columns, rows = parse_rows(text, iteration)
             kept = _text([self._columns, *rows]) if self._columns else ""
             if kept != text:
                 write_atomically(path, kept.encode())
@@ -47,7 +47,7 @@ class ProgressCsv:
 
     def _widen(self, metrics: dict[str, float]) -> None:
         self._file.close()
-        _, rows = _rows(self._path.read_text(encoding="utf-8"), None)
+        _, rows = parse_rows(self._path.read_text(encoding="utf-8"))
         self._columns |= {name: name for name in metrics}
         empty = dict.fromkeys(self._columns, "")
         write_atomically(self._path, _text([self._columns, *(empty | row for row in rows)]).encode())
@@ -57,8 +57,10 @@ class ProgressCsv:
         return UserError(f"{self._path} cannot be written ({error.strerror}): make room there, then run again.")
 
 
-def _rows(text: str, last: int | None) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Header (each name to itself) and rows of iterations up to `last`."""
+def parse_rows(text: str, last: int | None = None) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """Header (each name to itself) and rows of iterations up to `last`, without what is half written.
+
+    Empty where `text` is not the content of a progress.csv."""
     complete = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(complete, newline=""))
     names = list(reader.fieldnames or [])

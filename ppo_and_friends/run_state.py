@@ -13,13 +13,10 @@ from ppo_and_friends import registry
 from ppo_and_friends.checkpoint import differences
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.serialize import from_plain, to_plain
+from ppo_and_friends.serialize import FREE_SETTINGS, from_plain, to_plain
 
 if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO
-
-# Settings that say how far and how watched a run is, not what it learns.
-FREE_SETTINGS = ("name", "num_timesteps", "evaluation", "compile")
 
 
 def directory_of(experiment: Experiment, run: RunConfig) -> Path:
@@ -37,7 +34,7 @@ def from_bytes(data: bytes) -> Any:
     return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
 
 
-def whole_state(ppo: PPO, best_score: float = -math.inf) -> dict[str, Any] | None:
+def whole_state(ppo: PPO, best_score: float = -math.inf, seconds: float = 0.0) -> dict[str, Any] | None:
     """Everything of all ranks, on rank 0; None elsewhere. Collective."""
     gathered = ppo.comm.gather_bytes(to_bytes(ppo.own_state()))
     if gathered is None:
@@ -48,8 +45,8 @@ def whole_state(ppo: PPO, best_score: float = -math.inf) -> dict[str, Any] | Non
         "config": to_plain(ppo.experiment),
         "size": ppo.comm.size,
         "rows": ppo.experiment.envs_per_proc,
-        "threads": ppo.threads,
         "best_score": best_score,
+        "seconds": seconds,
         "shared": ppo.shared_state(),
         "ranks": [from_bytes(data) for data in gathered],
     }

@@ -19,6 +19,8 @@ from ppo_and_friends.config import Experiment
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.schedules import Schedule
 
+# Settings that say how far and how watched a run is, not what it learns.
+FREE_SETTINGS = ("name", "num_timesteps", "evaluation", "compile")
 _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf}
 
 
@@ -73,6 +75,17 @@ def read_config(path: str) -> tuple[str, dict[str, Any]]:
         f'The config file \'{path}\' must be an object with an "environment" and an "experiment", '
         "as in the config.json that every run saves."
     )
+
+
+def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{path of a setting: value} of nested dicts, "ppo.lr"; tuples become lists, because JSON knows no others."""
+    found: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = _listed(value)
+    return found
 
 
 def field_types(instance: Any) -> dict[str, Any]:
@@ -142,3 +155,7 @@ def _list(plain: Any, path: str, length: int | None = None) -> list[Any]:
 
 def _wrong(path: str, value: Any, expected: str) -> UserError:
     return UserError(f"The config's {path or 'experiment'} is {value!r}, but must be {expected}.")
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(entry) for entry in value] if isinstance(value, list | tuple) else value

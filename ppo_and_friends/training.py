@@ -49,7 +49,8 @@ class Training:
         self.log: Logger | NullLogger = NullLogger()
         self.best_score = -math.inf
         self.evaluation_env: VecEnv | None = None
-        self.last_save = time.monotonic()
+        self.began = self.last_save = time.monotonic()
+        self.seconds_before = 0.0  # of the runs that this one resumes
 
     def run(self) -> int:
         """Train; returns the exit code: 0, or 128 + the signal that stopped it."""
@@ -73,8 +74,8 @@ class Training:
                 self._save()
             accelerate(ppo, self._say)
             if self.directory is not None:
-                verbose = self.options.verbose
-                self.log = stack.enter_context(Logger(self.directory.path, ppo.iteration, ppo.progress, verbose))
+                logger = Logger(self.directory.path, ppo.iteration, ppo.progress, self.best_score, self.options.verbose)
+                self.log = stack.enter_context(logger)
             for group in ppo.groups:
                 group.learner.signal = signal
             stopped = self._loop(signal)
@@ -95,7 +96,10 @@ class Training:
             if stop:
                 signal.acknowledge()
             elif self._evaluation_due(before):
+                start = time.monotonic()
                 metrics |= self._evaluate()
+                metrics["seconds_evaluating"] = time.monotonic() - start
+            metrics["seconds"] = self._seconds()
             self.log.log(metrics)
             stop = self._ask(metrics) or stop
             every = self.options.save_every
@@ -142,10 +146,15 @@ class Training:
         if result.mean > self.best_score:
             self.best_score = result.mean
             self._save(best=True)
-        length = mean_length(result)
-        return {"evaluation_return": result.mean, "evaluation_std": result.std, "evaluation_length": length}
+        extras = {f"evaluation_{name}": value for name, value in result.logs.items()}
+        scores = {"return": result.mean, "std": result.std, "length": mean_length(result)}
+        return extras | {f"evaluation_{name}": value for name, value in scores.items()}
 
     # ---- state
+
+    def _seconds(self) -> float:
+        """Of training so far, resumes included."""
+        return self.seconds_before + time.monotonic() - self.began
 
     @property
     def _name(self) -> str:
@@ -189,6 +198,7 @@ class Training:
             self._say(f"Changed: {change}")
         load_or_explain(lambda: ppo.load_shared_state(state["shared"]), "network or add-on settings")
         self.best_score = state["best_score"]
+        self.seconds_before = state["seconds"]
         same = state["size"] == ppo.comm.size and state["rows"] == ppo.experiment.envs_per_proc
         exact = same and not changes and ppo.load_own_state(state["ranks"][ppo.comm.rank])
         if not exact:
@@ -202,7 +212,7 @@ class Training:
     def _save(self, best: bool = False) -> None:
         if self.ppo.run is None:
             return
-        state = whole_state(self.ppo, self.best_score)
+        state = whole_state(self.ppo, self.best_score, self._seconds())
         if self.directory is not None and state is not None:
             self.directory.save(state, self.ppo.iteration, best)
         self.last_save = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import io
 import os
 import subprocess
 import sys
@@ -13,13 +12,10 @@ from typing import Any
 
 import pytest
 
-from ppo_and_friends import display
-from ppo_and_friends.display import BarDisplay, LineDisplay, first_line, make_display
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.logger import Logger, NullLogger
 from ppo_and_friends.progress_csv import ProgressCsv
 from ppo_and_friends.schedules import Progress
-from ppo_and_friends.types import ActionSpace, GroupSpec, Spec, TensorSpec
 
 START = Progress(0, 1000)
 
@@ -119,77 +115,14 @@ def test_tensorboard_has_each_iteration_once(tmp_path: Path) -> None:
     assert [step for step, _ in scalars(tmp_path)] == [100, 200, 300, 400, 500, 600]
 
 
-def test_no_directory_and_other_ranks_write_nothing(
+def test_other_ranks_write_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with NullLogger() as silent:
         silent.log(metrics(1))
-        silent.say("nothing")
     assert capsys.readouterr().out == ""
-    with Logger(None, 0, START) as logger:
-        logger.log(metrics(1))
     assert not list(tmp_path.iterdir())
-
-
-class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(display.time, "monotonic", lambda: self.now)
-
-
-def test_lines_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, stream = Clock(monkeypatch), io.StringIO()
-    lines = make_display(Progress(0, 10_000), False, stream)
-    assert isinstance(lines, LineDisplay)
-    for iteration in range(1, 12):
-        clock.now += 1
-        lines.update(metrics(iteration, mean_length=7))
-    lines.say("saved")
-    lines.close()
-    shown = stream.getvalue().splitlines()
-    assert [line.split()[0] for line in shown] == ["1%", "6%", "11%", "saved"]
-    assert shown[1].strip() == "6% 600/10,000 steps, 100 steps/s, ETA 0:01:34, return 2.0, length 7.0"
-    lines.update(metrics(12))
-    lines.close()
-    assert "1,200/10,000" in stream.getvalue().splitlines()[-1]
-
-
-def test_resumed_pace_counts_only_new_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, stream = Clock(monkeypatch), io.StringIO()
-    lines = LineDisplay(Progress(5000, 10_000), True, stream)
-    clock.now = 2
-    lines.update({"iteration": 51, "timesteps": 5100, "mean_return": float("nan"), "kl": 0.0123456})
-    assert "51% 5,100/10,000 steps, 50 steps/s, ETA 0:01:38, return -, length -" in stream.getvalue()
-    assert "kl 0.01235" in stream.getvalue()
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("verbose", [False, True])
-def test_bar_on_a_terminal(verbose: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    terminal = Terminal()
-    bar = make_display(START, verbose, terminal)
-    assert isinstance(bar, BarDisplay)
-    bar.update(metrics(5, mean_length=float("nan"), kl=0.25))
-    bar.say("[best] saved")
-    bar.close()
-    assert "50%" in terminal.getvalue() and "500/1,000 steps" in terminal.getvalue()
-    assert "[best] saved" in terminal.getvalue()
-    assert ("kl" in terminal.getvalue()) == verbose
-
-
-def test_first_line() -> None:
-    group = GroupSpec(8, (TensorSpec((4,)),), (TensorSpec((4,)),), ActionSpace("discrete", (2,)))
-    spec = Spec((group,), "CartPole-v1", "gymnasium in process")
-    assert first_line(spec, "cpu", 4, 1) == (
-        "CartPole-v1 on gymnasium in process: device cpu, 4 ranks of 8 rows and 1 thread each"
-    )
 
 
 def test_importing_the_logger_imports_nothing_slow() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from pathlib import Path
@@ -12,13 +13,14 @@ from ppo_and_friends import registry
 from ppo_and_friends.config import RunConfig
 from ppo_and_friends.flags import ALIASES, leaves
 from ppo_and_friends.parser import Request
+from ppo_and_friends.plot import Options
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# flags in README that are those of mpirun, srun, sbatch, pip and docker
+# flags in README that are those of mpirun, srun, sbatch, pip, docker and tensorboard
 FOREIGN = {"allow_run_as_root", "oversubscribe", "mpi", "index_url", "cap_add", "ntasks", "cpus_per_task", "time"}
-FOREIGN |= {"requeue", "signal"}
+FOREIGN |= {"requeue", "signal", "logdir"}
 
 
 def table(heading: str) -> list[list[str]]:
@@ -54,7 +56,8 @@ def test_every_flag_of_the_readme_exists() -> None:
     known = {*leaves(Request()), *leaves(RunConfig()), *leaves(registry.build("CartPole")), *ALIASES, "help"}
     groups = {f"{name.partition('.')[0]}.*" for name in known if "." in name}
     own = {"env.NAME", "env.env_id"}  # arguments of an environment's constructor
-    assert flags(README) - known - groups - own - FOREIGN == set()
+    plot = {field.name for field in dataclasses.fields(Options)}
+    assert flags(README) - known - groups - own - plot - FOREIGN == set()
 
 
 def test_extras_that_are_named_exist() -> None:
@@ -66,7 +69,7 @@ def test_extras_that_are_named_exist() -> None:
         for group in re.findall(r"(?:ppo_and_friends|\"\.)\[([\w,-]+)\]", text)
         for extra in group.split(",")
     }
-    assert {"mpich", "test", "gym"} <= named <= set(PROJECT["optional-dependencies"])
+    assert {"mpich", "test", "gym", "plot"} <= named <= set(PROJECT["optional-dependencies"])
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
@@ -84,6 +87,7 @@ def test_constraints_admit_what_the_project_asks_for() -> None:
 
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in lines if line[0] != "#"}
-    for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["mpich"]]:
+    extras = PROJECT["optional-dependencies"]
+    for text in [*PROJECT["dependencies"], *extras["mpich"], *extras["plot"]]:
         wanted = Requirement(text)
         assert pins[canonicalize_name(wanted.name)] in wanted.specifier
