@@ -41,14 +41,20 @@ class Rows:
         self.final = observations(0 if self.sparse else steps)
         self.final_parts: list[tuple[Tensor, Obs]] = []
         self.actions = empty(steps, (spec.action.columns,), spec.action.dtype)
-        self.rewards = empty(steps)
-        self.flags = empty(steps, (3,), torch.bool)  # terminated, truncated, active
-        self.first = empty(steps + 1, (), torch.bool)
-        self.age = empty(steps, (), torch.int64)
         self.parameters = empty(0)  # their width is known after the first action
-        self.draws = empty(0)
+        self.rewards = empty(steps)
+        self.terminated, self.truncated, self.active = (empty(steps, (), torch.bool) for _ in range(3))
+        self.first = empty(steps + 1, (), torch.bool)
+        # Each step of the storage as a view of its own, made once: indexing costs more than writing.
+        self._obs = [_at(self.obs, row) for row in range(steps + 1)]
+        self._final = [] if self.sparse else [_at(self.final, row) for row in range(steps)]
+        self._actions, self._rewards, self._first = self.actions.unbind(), self.rewards.unbind(), self.first.unbind()
+        self._parameters = self.parameters.unbind()
+        self._flags = [(self.terminated[row], self.truncated[row], self.active[row]) for row in range(steps)]
+        self._draws: tuple[Tensor, ...] = ()
         self.decide: Callable[..., Action] = net.act
         self.log: dict[str, Tensor] = {}
+        self._log: dict[str, tuple[Tensor, ...]] = {}
         self.core_state = net.actor_core.start(count).to(device)
         self.actor_states = empty(-(-steps // length), self.core_state.shape[1:])
         self.noise = net.distribution.start(count)
@@ -59,69 +65,76 @@ class Rows:
 
     def begin(self, obs: Obs) -> None:
         """Start every row anew from an observation just reset."""
-        self._write(self.obs, 0, obs)
+        self._write(self._obs[0], obs)
         self.first[0] = self.restarted = True
         self.now_age.zero_()
         self.core_state.zero_()
 
     def roll(self) -> None:
         """The last row becomes the first: a rollout starts where the one before ended."""
-        self._write(self.obs, 0, _at(self.obs, self.last))
+        self._write(self._obs[0], self._obs[self.last])
         self.first[0] = self.first[self.last].clone()
         self.restarted = False
 
     def draw(self, steps: int) -> None:
         """All chance of the next `steps` actions, in one call."""
-        self.draws = self.net.distribution.draws(steps, self.spec.rows, self.generator)
+        self._draws = self.net.distribution.draws(steps, self.spec.rows, self.generator).unbind()
 
     def act(self, step: int) -> Tensor:
         """Decide, and keep what was decided."""
-        if step % self.length == 0:
+        if step % self.length == 0 and self.core_state.shape[1]:
             self.actor_states[step // self.length] = self.core_state
         self.net.distribution.refresh(self.noise, self.count, self.generator)
         self.count += 1
-        action = self.decide(_at(self.obs, step), self.core_state, self.first[step], self.noise, self.draws[step])
-        if not len(self.parameters):
+        action = self.decide(self._obs[step], self.core_state, self._first[step], self.noise, self._draws[step])
+        if not self._parameters:
             self.parameters = action.parameters.new_zeros(self.steps, *action.parameters.shape)
-        self.actions[step] = action.actions
-        self.parameters[step] = action.parameters
+            self._parameters = self.parameters.unbind()
+        self._actions[step].copy_(action.actions)
+        self._parameters[step].copy_(action.parameters)
         self.core_state = action.state
         return action.environment_actions
 
     def write(self, step: int, result: Step) -> None:
         """Keep what the environment answered."""
-        self._write(self.obs, step + 1, result.obs)
-        self.rewards[step] = result.reward
-        flags = torch.stack((result.terminated, result.truncated, result.active), -1)
-        self.flags[step] = flags
-        ended = result.terminated | result.truncated
-        self.first[step + 1] = ended | ~result.active
-        self.age[step] = self.now_age
-        self.now_age += 1
-        self.now_age.masked_fill_(self.first[step + 1], 0)
+        self._write(self._obs[step + 1], result.obs)
+        self._rewards[step].copy_(result.reward)
+        terminated, truncated, active = self._flags[step]
+        terminated.copy_(result.terminated)
+        truncated.copy_(result.truncated)
+        active.copy_(result.active)
+        torch.logical_or(terminated, truncated, out=self._first[step + 1]).logical_or_(~active)
         if self.sparse:
-            self._write_cuts(step, result, ended)
+            self._write_cuts(step, result)
         else:
-            self._write(self.final, step, result.final)
+            self._write(self._final[step], result.final)
         for name, values in result.log.items():
             if name not in self.log:
                 self.log[name] = torch.full_like(self.rewards, torch.nan)
-            self.log[name][step] = values
+                self._log[name] = self.log[name].unbind()
+            self._log[name][step].copy_(values)
 
-    def _write_cuts(self, step: int, result: Step, ended: Tensor) -> None:
-        rows = ended.nonzero().squeeze(1)
+    def _write_cuts(self, step: int, result: Step) -> None:
+        rows = (result.terminated | result.truncated).nonzero().squeeze(1)
         if len(rows):
             index = step * self.spec.rows + rows
             self.final_parts.append((index, _map(lambda part: part[rows], result.final)))
 
-    def _write(self, storage: Obs, row: int, obs: Obs) -> None:
-        for kept, part in zip(leaves(storage.actor), leaves(obs.actor), strict=True):
-            kept[row] = part
+    def _write(self, kept: Obs, obs: Obs) -> None:
+        _copy(kept.actor, obs.actor)
         if not self.spec.symmetric:
-            for kept, part in zip(leaves(storage.critic), leaves(obs.critic), strict=True):
-                kept[row] = part
+            _copy(kept.critic, obs.critic)
         if self.spec.mask:
-            storage.mask[row] = obs.mask
+            kept.mask.copy_(obs.mask)
+
+    def _ages(self, steps: int) -> Tensor:
+        """Steps since each row's last cut, `[steps, N]`; and counts on for the next rollout."""
+        times = torch.arange(steps, device=self.now_age.device).unsqueeze(1)
+        starts = torch.where(self.first[:steps], times, -self.now_age)
+        starts[0] = -self.now_age  # which is 0 where the rollout begins with an episode
+        ages = times - starts.cummax(0).values
+        self.now_age = torch.where(self.first[steps], 0, ages[-1] + 1)
+        return ages
 
     def rollout(self, steps: int) -> Rollout:
         """The facts of the steps just taken; views of the storage, valid until the next rollout.
@@ -132,14 +145,13 @@ class Rows:
         self.last = steps
         final, index = _map(lambda part: part[:steps], self.final), None
         if self.sparse:
-            empty = self.final_parts or [(self.age.new_zeros(0), self.final)]
+            empty = self.final_parts or [(self.now_age.new_zeros(0), self.final)]
             index = torch.cat([rows for rows, _ in empty])
             final = _join([_map(lambda p: p.flatten(0, 1) if not len(p) else p, obs) for _, obs in empty])
             self.final_parts = []
         log = {name: values[:steps].clone() for name, values in self.log.items()}
         for values in self.log.values():
             values.fill_(torch.nan)
-        terminated, truncated, active = self.flags[:steps].unbind(-1)
         rollout = Rollout(
             obs=_map(lambda part: part[: steps + 1], self.obs),
             final=final,
@@ -149,11 +161,11 @@ class Rows:
             parameters=self.parameters[:steps],
             rewards=self.rewards[:steps],
             raw_rewards=self.rewards[:steps],
-            terminated=terminated,
-            truncated=truncated,
-            active=active,
+            terminated=self.terminated[:steps],
+            truncated=self.truncated[:steps],
+            active=self.active[:steps],
             first=self.first[: steps + 1],
-            age=self.age[:steps],
+            age=self._ages(steps),
             actor_states=self.actor_states[: -(-steps // self.length)],
             restarted=self.restarted,
             log=log,
@@ -176,12 +188,12 @@ class Rows:
                     key = f" ('{spec.key_of(column[0])}')" if spec is not None and len(column) == 1 else ""
                     raise EnvironmentFailure(
                         f"row {row} returned a {what}{key} that is not finite in step {step} of the rollout, "
-                        f"{int(self.age[step, row])} steps into its episode: mend the environment or its action bounds."
+                        f"{int(rollout.age[step, row])} steps into its episode: mend the environment or its action bounds."
                     )
 
     def state(self) -> dict[str, Any]:
         """What resuming needs beside the environment."""
-        last = _at(self.obs, self.last)
+        last = self._obs[self.last]
         return {
             "actor": [part.clone() for part in leaves(last.actor)],
             "critic": [part.clone() for part in leaves(last.critic)],
@@ -195,14 +207,14 @@ class Rows:
 
     def load_state(self, state: dict[str, Any]) -> None:
         last = self.last = self.steps
-        for kept, part in zip(leaves(self.obs.actor), state["actor"], strict=True):
-            kept[last] = part
+        for kept, part in zip(leaves(self._obs[last].actor), state["actor"], strict=True):
+            kept.copy_(part)
         if not self.spec.symmetric:
-            for kept, part in zip(leaves(self.obs.critic), state["critic"], strict=True):
-                kept[last] = part
-        self.obs.mask[last] = state["mask"]
+            for kept, part in zip(leaves(self._obs[last].critic), state["critic"], strict=True):
+                kept.copy_(part)
+        self._obs[last].mask.copy_(state["mask"])
         self.first[last] = state["first"]
-        self.now_age.copy_(state["age"])
+        self.now_age = state["age"].to(self.now_age.device)
         self.core_state.copy_(state["core"])
         self.noise.copy_(state["noise"])
         self.count = state["count"]
@@ -276,6 +288,14 @@ def _at(obs: Obs, row: int) -> Obs:
     """One time step of stored observations."""
     actor = tree_map(lambda part: part[row], obs.actor)
     return Obs(actor, actor if obs.critic is obs.actor else tree_map(lambda part: part[row], obs.critic), obs.mask[row])
+
+
+def _copy(kept: Tree, tree: Tree) -> None:
+    if isinstance(kept, Tensor):
+        kept.copy_(tree)  # type: ignore[arg-type]
+        return
+    for mine, part in zip(kept, tree, strict=True):
+        mine.copy_(part)
 
 
 def _map(function, obs: Obs) -> Obs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import PPOConfig
 from ppo_and_friends.flat import FlatParameters, Part
 from ppo_and_friends.functional.adam import adam_
-from ppo_and_friends.minibatch import Batch, deal, epoch
+from ppo_and_friends.minibatch import Batch, deal, epoch, everything
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.objective import SUMS, Objective
 from ppo_and_friends.schedules import Progress
@@ -115,13 +115,11 @@ class Learner:
         tensors.own_bad.zero_()
         tensors.totals.zero_()
         generator = Generator().manual_seed((seed * 1_000_003 + iteration) % 2**63)
-        chunks = data.weights.shape[1] // self.rows
         seen, sums = [0.0] * (len(TAIL) + 1), [0.0] * (len(TAIL) + 1)
         done = 0
         for number in range(config.epochs):
             tensors.wishes.copy_(torch.tensor([float(bool(self.signal.wanted)), float(self.save_wanted)]))
-            dealt = deal(self.rows, self.first_row, self.total_rows, chunks, config.minibatches, generator)
-            for columns, batch in epoch(data, *dealt):
+            for columns, batch in self._minibatches(data, generator):
                 self._remember(data, columns, self.step(batch))
             done += 1
             sums = tensors.totals.tolist()
@@ -131,6 +129,14 @@ class Learner:
             if this[1] / max(this[0], 1e-8) > config.stop_kl:
                 break
         return self._metrics(sums, done)
+
+    def _minibatches(self, data: Batch, generator: Generator) -> Iterable[tuple[Tensor, Batch]]:
+        """The minibatches of one epoch, each with the columns of `data` that it holds."""
+        if self.config.minibatches == 1:
+            return [everything(data)]
+        chunks = data.weights.shape[1] // self.rows
+        dealt = deal(self.rows, self.first_row, self.total_rows, chunks, self.config.minibatches, generator)
+        return epoch(data, *dealt)
 
     # ---- one minibatch
 

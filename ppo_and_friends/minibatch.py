@@ -44,9 +44,18 @@ class Batch(NamedTuple):
     actor_states: Tensor
     critic_states: Tensor
 
+    def places(self) -> list[tuple[int, int | None]]:
+        """Where to find every tensor once, as (field, part of a tree or None): fields that are the same object count
+        as one."""
+        found: dict[int, tuple[int, int | None]] = {}
+        for index, field in enumerate(self):
+            for part, tensor in enumerate(leaves(field)):
+                found.setdefault(id(tensor), (index, part if isinstance(field, tuple) else None))
+        return list(found.values())
+
     def tensors(self) -> list[Tensor]:
-        """Every tensor once: fields that are the same object count as one."""
-        return list({id(tensor): tensor for field in self for tensor in leaves(field)}.values())
+        """The tensors at `places`."""
+        return [self[i] if j is None else self[i][j] for i, j in self.places()]  # type: ignore[index]
 
     def builder(self) -> Callable[[Sequence[Tensor]], Batch]:
         """From other tensors, in the order of `tensors`, to a batch like this: the same objects where it has them."""
@@ -54,7 +63,7 @@ class Batch(NamedTuple):
         places = [tuple(place[id(t)] for t in field) if isinstance(field, tuple) else place[id(field)] for field in self]
 
         def build(tensors: Sequence[Tensor]) -> Batch:
-            return Batch(*(tensors[p] if isinstance(p, int) else tuple(tensors[i] for i in p) for p in places))  # type: ignore[arg-type]
+            return Batch(*[tensors[p] if isinstance(p, int) else tuple(tensors[i] for i in p) for p in places])  # type: ignore[arg-type]
 
         return build
 
@@ -107,6 +116,11 @@ def deal(
     real[minibatches - padding :] -= 1
     turn = (torch.arange(minibatches) - chunks * first_row - offset) % minibatches
     return columns[turn], real[turn]
+
+
+def everything(data: Batch) -> tuple[Tensor, Batch]:
+    """One minibatch of all samples: nothing to deal, whatever the order."""
+    return torch.arange(data.weights.shape[1]), data
 
 
 def epoch(data: Batch, columns: Tensor, real: Tensor) -> Iterator[tuple[Tensor, Batch]]:

@@ -29,8 +29,9 @@ def gae(
     decay = gamma * lam * (~(cut | terminated)).to(deltas.dtype)
     advantages = torch.empty_like(deltas)
     running = torch.zeros_like(deltas[0])
-    for step in range(len(deltas) - 1, -1, -1):
-        running = torch.addcmul(deltas[step], decay[step], running, out=advantages[step])
+    rows = zip(deltas.unbind(), decay.unbind(), advantages.unbind(), strict=True)
+    for delta, factor, row in reversed(list(rows)):
+        running = torch.addcmul(delta, factor, running, out=row)
     return advantages
 
 
@@ -40,8 +41,10 @@ def discounted_sums(rewards: Tensor, ended: Tensor, start: Tensor, gamma: float)
     `ended[t]` `[T, N]` says that row t was the last of its episode. This is the quantity whose spread
     scales rewards.
     """
-    sums, running = torch.empty_like(rewards), start
-    for step in range(len(rewards)):
-        running = torch.add(rewards[step], running, alpha=gamma, out=sums[step])
-        running = running * ~ended[step]
+    sums = torch.empty_like(rewards)
+    decay = gamma * (~ended).to(rewards.dtype)
+    running, factor = start, torch.full_like(start, gamma)
+    for reward, row, following in zip(rewards.unbind(), sums.unbind(), decay.unbind(), strict=True):
+        running = torch.addcmul(reward, running, factor, out=row)
+        factor = following
     return sums
