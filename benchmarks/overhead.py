@@ -1,0 +1,114 @@
+"""What logging, evaluation and checkpoints at their default settings cost a training run.
+
+    python benchmarks/overhead.py [--experiments CartPole HalfCheetah] [--timesteps 0] [--rounds 3]
+
+Bare: `PPO.iterate()` until the launcher's timesteps are reached. Whole: `PPO.learn()` with everything on, as the command
+line calls it: progress.csv, TensorBoard, the display into a pipe, checkpoints, evaluations. Each in a process of its own;
+seconds are those of training, without imports and construction. The parts of the whole are timed within it, and "parts"
+is their sum over its own iterations: less noisy than two runs, but blind to what slows the iterations themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import common
+
+from ppo_and_friends import registry
+
+
+def bare(experiment: Any) -> dict[str, float]:
+    from ppo_and_friends.ppo import PPO
+
+    ppo = PPO(experiment)
+    start = time.perf_counter()
+    while ppo.timesteps < experiment.num_timesteps:
+        ppo.iterate()
+    return {"seconds": time.perf_counter() - start}
+
+
+def whole(experiment: Any) -> dict[str, float]:
+    """Seconds, those of its parts, and those of its iterations."""
+    from ppo_and_friends import checkpoint, logger, training
+    from ppo_and_friends.config import RunConfig
+    from ppo_and_friends.ppo import PPO
+
+    parts: dict[str, float] = {}
+
+    def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*words: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*words, **named)
+            finally:
+                parts[part] = parts.get(part, 0.0) + time.perf_counter() - start
+
+        return call
+
+    places = (
+        (training, "evaluate", "evaluation"),
+        (training, "whole_state", "checkpoints"),
+        (checkpoint.StateDirectory, "save", "checkpoints"),
+        (checkpoint.StateDirectory, "open", "opening"),
+        (training, "provenance", "opening"),
+        (logger.Logger, "log", "logging"),
+        (PPO, "iterate", "iterations"),
+    )
+    for owner, name, part in places:
+        setattr(owner, name, timed(part, getattr(owner, name)))
+    with tempfile.TemporaryDirectory() as folder:
+        ppo = PPO(experiment, RunConfig(state_path=folder))
+        start = time.perf_counter()
+        ppo.learn()
+        return {"seconds": time.perf_counter() - start, **parts}
+
+
+SIDES = {"bare": bare, "whole": whole}
+
+
+def measure(name: str, options: argparse.Namespace, origin: common.Row) -> None:
+    def side(which: str) -> Callable[[int], dict[str, float]]:
+        words = (__file__, "--side", which, "--experiments", name, "--timesteps", options.timesteps)
+        return lambda _: common.answer(common.child(*words)[0])
+
+    found = common.alternate({which: side(which) for which in SIDES}, options.rounds)
+    values = {which: [run["seconds"] for run in runs] for which, runs in found.items()}
+    values["parts"] = [run["seconds"] - run["iterations"] + other for run, other in zip(found["whole"], values["bare"], strict=True)]
+    common.show(name, values, "bare", "s")
+    measured = common.rows(name, values, "bare", "s")
+    for part in [part for part in found["whole"][0] if part not in ("seconds", "iterations")]:
+        each = {"iterations": [run["iterations"] for run in found["whole"]], part: [run[part] for run in found["whole"]]}
+        print(f"  {part}: {statistics.median(each[part]):.2f} s, "
+              f"{statistics.median(common.ratios(each, part, 'iterations')):.2%} of the iterations")  # fmt: skip
+        measured += [row for row in common.rows(f"{name}, parts", each, "iterations", "s") if row["side"] == part]
+    common.append("overhead", origin, measured, options.results)
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--experiments", nargs="+", default=["CartPole", "HalfCheetah"])
+    parser.add_argument("--timesteps", type=int, default=0, help="0: the launcher's own")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        experiment = registry.build(options.experiments[0])
+        steps = options.timesteps or experiment.num_timesteps
+        print(json.dumps(SIDES[options.side](replace(experiment, num_timesteps=steps))))
+        sys.exit()
+    origin = common.origin()
+    print(common.describe(origin))
+    for name in options.experiments:
+        measure(name, options, origin)
+
+
+if __name__ == "__main__":
+    main()
