@@ -32,8 +32,10 @@ CODE = ("ppo_and_friends/", "environments/", "main.py")  # where a change makes 
 
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # the checkout that these scripts belong to, installed or not
-
-OPEN_MPI = ("--allow-run-as-root", "--oversubscribe")  # flags that its mpirun may need, and MPICH's does not know
+# Flags of mpirun; the first two are Open MPI's alone, and may be needed there.
+AS_ROOT = ("--allow-run-as-root",)
+CROWDED = (*AS_ROOT, "--oversubscribe")
+BOUND = ("--map-by", "core", "--bind-to", "hwthread")  # one thread of a core of its own
 
 Row = dict[str, Any]
 
@@ -139,9 +141,9 @@ def mpirun(ranks: int, bind: bool = False) -> list[str]:
     launcher = shutil.which("mpirun", path=places)
     if launcher is None:
         raise FileNotFoundError("there is no mpirun beside this Python or on PATH")
-    options: list[Sequence[str]] = [OPEN_MPI, ()]
+    options = [AS_ROOT, CROWDED, ()]
     if bind:
-        options = [(*OPEN_MPI, "--bind-to", "core"), (*OPEN_MPI, "--bind-to", "none"), ("--bind-to", "core"), ()]
+        options = [(*AS_ROOT, *BOUND), BOUND, (*AS_ROOT, "--bind-to", "core"), (*CROWDED, "--bind-to", "none"), ()]
     for words in options:
         command = [launcher, *words, "-n", str(ranks)]
         if not subprocess.run([*command, "true"], capture_output=True).returncode:

@@ -1,8 +1,9 @@
 """What `peers.py` trains: settings that Stable-Baselines3 has too, and their translation.
 
-Settings are written once, as experiments; `sb3_settings` and `sb3_normalizer` say the same to Stable-Baselines3. Adam's
-epsilon (1e-5), orthogonal initialisation, separate networks and a free log-std that starts at 0 are the defaults of both.
-What stays different: it normalises advantages by minibatch rather than by rollout, and its normalisers move at every step.
+Settings are written once, as experiments; `sb3_settings` and `sb3_normalizer` say the same to Stable-Baselines3.
+Adam's epsilon (1e-5), orthogonal initialisation, separate networks of 64 x 64 tanh and a free log-std that starts at 0
+are the defaults of both. What stays different: Stable-Baselines3 normalises advantages by minibatch rather than by
+rollout, and its normalisers move at every step.
 """
 
 from __future__ import annotations

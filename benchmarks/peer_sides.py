@@ -1,8 +1,8 @@
 """One side of `peers.py`, in a process of its own; the last line that it prints is its answer as JSON.
 
-    python benchmarks/peer_sides.py steady-ours HalfCheetahPeer [--warmup 30] [--seconds 30]
-    python benchmarks/peer_sides.py steady-sb3 HalfCheetahPeer [--threads 1] ...
-    python benchmarks/peer_sides.py train-sb3 HalfCheetahPeer --timesteps 300000 --seed 1 --episodes 20
+python benchmarks/peer_sides.py steady-ours HalfCheetahPeer [--warmup 30] [--seconds 30]
+python benchmarks/peer_sides.py steady-sb3 HalfCheetahPeer [--threads 1] ...
+python benchmarks/peer_sides.py train-sb3 HalfCheetahPeer --timesteps 300000 --seed 1 --episodes 20
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Stamp = tuple[float, int]  # a moment, and the timesteps until then
 
 
 def reference(name: str) -> str:
-    return f"{Path(__file__).parent / 'peer_experiments.py'}:{name}"
+    return f"{common.ROOT / 'benchmarks' / 'peer_experiments.py'}:{name}"
 
 
 def rate(stamps: list[Stamp], warmup: float) -> float:
@@ -122,5 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert common.ROOT  # imported for the path to the package
     main()

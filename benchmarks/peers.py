@@ -1,21 +1,20 @@
 """The whole training loop beside Stable-Baselines3's, with equal settings (`peer_experiments.py`).
 
     pip install -c constraints.txt ".[bench]"
-    python benchmarks/peers.py --mode steady start score [--experiments HalfCheetahPeer CartPolePeer] [--rounds 3]
+    python benchmarks/peers.py [--mode steady start score] [--experiments HalfCheetahPeer CartPolePeer] [--rounds 3]
 
 steady  steps a second after a warm-up, every side in a process of its own
 start   seconds of a whole process from its start to --timesteps, with every compiler's cache empty, and again with the
         caches that this left. Ours logs and saves as a run from the command line does; the peer only saves at the end.
 score   mean return after --timesteps of --episodes whole deterministic episodes with frozen normalisers, a seed a round
 
-Stable-Baselines3 steps its environments in one process (DummyVecEnv) with each number of torch threads in --threads, and
-is compared at its better one. Ours takes the threads that a run from the command line would.
+Stable-Baselines3 steps its environments in one process (DummyVecEnv) with each number of torch threads in --threads,
+and is compared at its better one. Ours takes the threads that a run from the command line would.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import site
 import statistics
 import tempfile
@@ -119,7 +118,7 @@ MODES = {"steady": (steady, "steps/s"), "start": (start, "s"), "score": (compare
 
 def main() -> None:
     parser = common.parser(__doc__)
-    parser.add_argument("--mode", nargs="+", choices=MODES, default=["steady"])
+    parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--experiments", nargs="+", choices=GYMNASIUM_IDS, default=list(GYMNASIUM_IDS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the peer's torch")
@@ -128,7 +127,6 @@ def main() -> None:
     parser.add_argument("--timesteps", type=int, default=300_000, help="of start and score")
     parser.add_argument("--episodes", type=int, default=20, help="of score")
     options = parser.parse_args()
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(common.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     origin = common.origin(PEER)
     print(common.describe(origin))
     for mode in options.mode:

@@ -72,13 +72,14 @@ def measure(kind: str, options: argparse.Namespace, origin: common.Row) -> None:
 
 def main() -> None:
     parser = common.parser(__doc__)
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--ranks", type=int, nargs="+", help="default: powers of two up to the cores")
     parser.add_argument("--kinds", nargs="+", choices=("strong", "weak"), default=["strong", "weak"])
     parser.add_argument("--train-steps", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     origin = common.origin("mpi4py")
     print(common.describe(origin))
+    options.ranks = options.ranks or [2**power for power in range(int(origin["cores"]).bit_length())]
     for kind in options.kinds:
         measure(kind, options, origin)
 
