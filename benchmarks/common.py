@@ -90,22 +90,27 @@ def ratios(values: Mapping[str, Sequence[float]], side: str, base: str) -> list[
 
 
 def rows(setting: str, values: Mapping[str, Sequence[float]], base: str, unit: str) -> list[Row]:
-    """One row a measurement. `values` are those of each side in the order of the rounds."""
+    """One row a measurement. `values` are those of each side in the order of the rounds.
+
+    `base` is the side that ratios are formed with; "" for none, as between returns, which have no zero of their own.
+    """
     made = []
     for side in values:
-        each = zip(values[side], ratios(values, side, base), strict=True)
-        for index, (value, ratio) in enumerate(each, 1):
-            cells = (setting, side, index, f"{value:.6g}", unit, "" if side == base else f"{ratio:.4f}")
+        ratio = (
+            [f"{one:.4f}" for one in ratios(values, side, base)] if base not in ("", side) else [""] * len(values[side])
+        )
+        for index, value in enumerate(values[side]):
+            cells = (setting, side, index + 1, f"{value:.6g}", unit, ratio[index])
             made.append(dict(zip(MEASURED, cells, strict=True)))
     return made
 
 
 def show(setting: str, values: Mapping[str, Sequence[float]], base: str, unit: str) -> None:
-    """Medians, ranges and ratios of all sides."""
-    print(f"{setting}: median of {len(values[base])} rounds")
+    """Print medians, ranges and ratios of all sides."""
+    print(f"{setting}: median of {len(next(iter(values.values())))} rounds")
     for side, each in values.items():
         line = f"  {side}: {statistics.median(each):,.6g} {unit} ({min(each):,.6g} to {max(each):,.6g})"
-        ratio = "" if side == base else f", {statistics.median(ratios(values, side, base)):.3f} of {base}"
+        ratio = f", {statistics.median(ratios(values, side, base)):.3f} of {base}" if base not in ("", side) else ""
         print(line + ratio, flush=True)
 
 

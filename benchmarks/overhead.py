@@ -1,8 +1,10 @@
 """What logging, evaluation and checkpoints at their default settings cost a training run.
 
-    python benchmarks/overhead.py [--experiments CartPole HalfCheetah] [--timesteps 0] [--rounds 3]
+    python benchmarks/overhead.py [--experiments CartPole HalfCheetah] [--timesteps 600000] [--rounds 3]
 
-Bare: `PPO.iterate()` until the launcher's timesteps are reached. Whole: `PPO.learn()` with everything on, as the
+Runs are the launchers' own, cut at --timesteps with as many evaluations as come until then.
+
+Bare: `PPO.iterate()` until the timesteps are reached. Whole: `PPO.learn()` with everything on, as the
 command line calls it: progress.csv, TensorBoard, the display into a pipe, checkpoints, evaluations. Each in a process
 of its own; seconds are those of training, without imports and construction. "Within one run" times the parts of the
 whole beside its own iterations: less noisy than two runs, but blind to what slows the iterations themselves.
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,11 +23,19 @@ from typing import Any
 import common
 
 from ppo_and_friends import registry
+from ppo_and_friends.config import Experiment
 
 EVERYTHING = "everything"  # seconds from the first iteration, or the first file, to the end
 
 
-def bare(experiment: Any) -> dict[str, float]:
+def shortened(experiment: Experiment, timesteps: int) -> Experiment:
+    """The experiment over `timesteps` at most, with the same distance between evaluations."""
+    steps = min(timesteps, experiment.num_timesteps)
+    every = round(experiment.evaluation.every * steps / experiment.num_timesteps)
+    return replace(experiment, num_timesteps=steps, evaluation=replace(experiment.evaluation, every=every))
+
+
+def bare(experiment: Experiment) -> dict[str, float]:
     from ppo_and_friends.ppo import PPO
 
     ppo = PPO(experiment)
@@ -36,7 +45,7 @@ def bare(experiment: Any) -> dict[str, float]:
     return {EVERYTHING: time.perf_counter() - start}
 
 
-def whole(experiment: Any) -> dict[str, float]:
+def whole(experiment: Experiment) -> dict[str, float]:
     """Seconds, those of its parts, and those of its iterations."""
     from ppo_and_friends import checkpoint, logger, training
     from ppo_and_friends.config import RunConfig
@@ -94,15 +103,14 @@ def measure(name: str, options: argparse.Namespace, origin: common.Row) -> None:
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--experiments", nargs="+", default=["CartPole", "HalfCheetah"])
-    parser.add_argument("--timesteps", type=int, default=0, help="0: the launcher's own")
+    parser.add_argument("--timesteps", type=int, default=600_000, help="at most; the launcher's own where fewer")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        experiment = registry.build(options.experiments[0])
-        steps = options.timesteps or experiment.num_timesteps
-        print(json.dumps(SIDES[options.side](replace(experiment, num_timesteps=steps))))
-        sys.exit()
+        experiment = shortened(registry.build(options.experiments[0]), options.timesteps)
+        print(json.dumps(SIDES[options.side](experiment)))
+        return
     origin = common.origin()
     print(common.describe(origin))
     for name in options.experiments:

@@ -28,9 +28,15 @@ def reference(name: str) -> str:
 
 
 def rate(stamps: list[Stamp], warmup: float) -> float:
-    """Steps a second from the first stamp after `warmup` seconds to the last."""
+    """Steps a second from the first stamp after `warmup` seconds to the last.
+
+    Raises:
+        ValueError: not one whole iteration came after the warm-up.
+    """
     start = stamps[0][0] + warmup
     later = [stamp for stamp in stamps if stamp[0] >= start]
+    if len(later) < 2:
+        raise ValueError("no whole iteration fits into --seconds: give more of them")
     (began, first), (ended, last) = later[0], later[-1]
     return (last - first) / (ended - began)
 

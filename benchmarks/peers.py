@@ -133,7 +133,7 @@ def main() -> None:
         measure, unit = MODES[mode]
         for name in options.experiments:
             setting, values = measure(name, options)
-            base = next(iter(values))
+            base = "" if unit == "return" else next(iter(values))
             common.show(setting, values, base, unit)
             common.append("peers", origin, common.rows(setting, values, base, unit), options.results)
 

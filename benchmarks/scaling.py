@@ -66,8 +66,9 @@ def measure(kind: str, options: argparse.Namespace, origin: common.Row) -> None:
     for unit, column in (("steps/s", 0), ("return", 1)):
         values = {names[ranks]: [float(run[column]) for run in runs] for ranks, runs in found.items()}
         setting = f"HalfCheetah, {kind}" + (f", after {options.train_steps:,} steps" if column else "")
-        common.show(setting, values, base, unit)
-        common.append("scaling", origin, common.rows(setting, values, base, unit), options.results)
+        of = "" if column else base
+        common.show(setting, values, of, unit)
+        common.append("scaling", origin, common.rows(setting, values, of, unit), options.results)
 
 
 def main() -> None:
@@ -80,6 +81,7 @@ def main() -> None:
     origin = common.origin("mpi4py")
     print(common.describe(origin))
     options.ranks = options.ranks or [2**power for power in range(int(origin["cores"]).bit_length())]
+    print(f"started by {' '.join(common.mpirun(max(options.ranks), bind=True))}")
     for kind in options.kinds:
         measure(kind, options, origin)
 

@@ -17,6 +17,7 @@ BENCHMARKS = ROOT / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import common
+import overhead
 import peer_experiments
 import peer_sides
 import report
@@ -72,6 +73,7 @@ def test_rows_are_appended_below_one_header(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12 and list(rows[0]) == [*common.ORIGIN, *common.MEASURED]
     assert [row["ratio"] for row in rows[:6]] == ["", "", "", "1.5000", "4.0000", "2.0000"]
+    assert all(row["ratio"] == "" for row in common.rows("Task", VALUES, "", "return"))
     with pytest.raises(ValueError, match="has the columns"):
         common.append("some", ORIGIN, [{"other": 1}], tmp_path)
 
@@ -113,6 +115,8 @@ def test_steady_speed_leaves_the_warm_up_out() -> None:
     stamps = [(10.0, 0), (14.0, 100), (16.0, 300), (20.0, 700)]
     assert peer_sides.rate(stamps, 4.0) == 600 / 6
     assert peer_sides.rate(stamps, 4.5) == 400 / 4
+    with pytest.raises(ValueError, match="give more"):
+        peer_sides.rate(stamps, 7.0)
 
 
 def test_speed_over_ranks_leaves_the_first_iterations_out() -> None:
@@ -132,6 +136,13 @@ def test_rollouts_of_many_ranks(kind: str, samples: int | None, ranks: int) -> N
     total = int(flags.get("--ppo.steps_total", 0)) or rows * int(flags["--ppo.steps_per_row"])
     assert total == (samples or 4096 * ranks) and total % rows == 0
     assert steps_per_row(experiment, 1) == experiment.ppo.steps_total  # the launcher leaves steps_per_row free
+
+
+def test_shorter_runs_keep_the_distance_between_evaluations() -> None:
+    cart_pole, half_cheetah = (registry.build(name) for name in ("CartPole", "HalfCheetah"))
+    assert overhead.shortened(cart_pole, 500_000) == cart_pole
+    short = overhead.shortened(half_cheetah, 600_000)
+    assert (short.num_timesteps, short.evaluation.every) == (600_000, 2)
 
 
 def test_contributing_says_when_each_script_is_run() -> None:
