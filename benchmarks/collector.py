@@ -8,12 +8,11 @@ engine and collector alternate, so that both meet the same load of the machine; 
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+import common
 import torch
 from torch import Generator, Tensor, nn
 
@@ -57,7 +56,8 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def measure(rows: int, threads: int, steps: int, rounds: int) -> None:
+def measure(rows: int, threads: int, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Steps a second of both in each round."""
     task = HalfCheetah()
     env = SimEnv(task).make(rows, threads)
     sim = BatchSim(task.model(), rows, threads, task.name)
@@ -67,29 +67,36 @@ def measure(rows: int, threads: int, steps: int, rounds: int) -> None:
     collector = Collector(env, [storage], steps, False, 0)
     everything = torch.ones(rows, dtype=torch.bool)
     collector.collect()
-    engine, whole = [], []
-    for _ in range(rounds):
+
+    def engine(_: int) -> float:
         env.reset(collector.resets)
         sim.reset(everything)
         sim.bind("qpos").copy_(env.sim.bind("qpos"))
         sim.bind("qvel").copy_(env.sim.bind("qvel"))
-        engine.append(seconds(lambda: bare(sim, task.substeps, actions)))
-        whole.append(seconds(collector.collect))
-    ratio = statistics.median(one / other for one, other in zip(engine, whole, strict=True))
-    rates = [rows * steps / statistics.median(times) for times in (engine, whole)]
-    print(f"{threads} threads: engine {rates[0]:,.0f} steps/s, collector {rates[1]:,.0f}, ratio {ratio:.3f}")
+        return rows * steps / seconds(lambda: bare(sim, task.substeps, actions))
+
+    def collect(_: int) -> float:
+        env.reset(collector.resets)  # both start from the same positions: contacts cost time
+        return rows * steps / seconds(collector.collect)
+
+    return common.alternate({"bare engine": engine, "collector": collect}, rounds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    origin = common.origin()
+    print(common.describe(origin))
     for threads in options.threads:
-        measure(options.rows, threads, options.steps, options.rounds)
+        values = measure(options.rows, threads, options.steps, options.rounds)
+        setting = f"HalfCheetah, {options.rows} rows, {threads} threads"
+        common.show(setting, values, "bare engine", "steps/s")
+        common.append("collector", origin, common.rows(setting, values, "bare engine", "steps/s"), options.results)
 
 
 if __name__ == "__main__":

@@ -10,42 +10,58 @@ episodes. A run that exists is continued, not repeated; its returns are in DIREC
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-import os
 import statistics
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-MAIN = Path(__file__).parent.parent / "main.py"
+import common
+
 TEST_SEED = 1000  # of the tests' environments: apart from those of training
 
 
-def main_py(ranks: int, *words: str) -> None:
-    """Run `main.py words...`, raising where it fails."""
-    launcher = [str(Path(sys.executable).parent / "mpirun"), "-n", str(ranks)] if ranks > 1 else []
-    command = [*launcher, sys.executable, str(MAIN), *words]
-    subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+def score(reference: str, seed: int, options: argparse.Namespace) -> common.Row:
+    """One row of scores.csv: the mean return of a trained run's test, its spread over episodes, minutes of training.
 
-
-def score(name: str, seed: int, options: argparse.Namespace) -> tuple[str, float, float, float]:
-    """(experiment, mean return of its test, spread over the episodes, minutes of training)."""
+    `options` has ranks, directory, episodes and flags. Minutes are 0 where the run was trained already.
+    """
+    name = reference.rpartition(":")[2]
     run = f"{name}-{seed}" if options.ranks == 1 else f"{name}-{seed}-{options.ranks}-ranks"
-    words = ["-e", name, "--name", run, "--state_path", options.directory]
-    start = time.perf_counter()
-    main_py(options.ranks, *words, "--random_seed", str(seed), *options.flags)
-    minutes = (time.perf_counter() - start) / 60
-    test = ["--num_test_runs", str(options.episodes), "--random_seed", str(TEST_SEED), "--save_test_scores"]
-    main_py(options.ranks, *words, *test)
-    newest = max((Path(options.directory) / run).glob("test_scores*.json"), key=lambda file: file.stat().st_mtime)
+    before = common.mpirun(options.ranks) if options.ranks > 1 else []
+    words = (common.MAIN, "-e", reference, "--name", run, "--state_path", options.directory)
+    folder = Path(options.directory) / run
+    steps = trained(folder)
+    _, seconds = common.child(*words, "--random_seed", seed, *options.flags, before=before)
+    test = ("--num_test_runs", options.episodes, "--random_seed", TEST_SEED, "--save_test_scores")
+    common.child(*words, *test, before=before)
+    newest = max(folder.glob("test_scores*.json"), key=lambda file: file.stat().st_mtime)
     summary = json.loads(newest.read_text())
-    return name, summary["mean"], summary["std"], minutes
+    return {
+        "environment": name,
+        "seed": seed,
+        "ranks": options.ranks,
+        "flags": " ".join(options.flags),
+        "steps": trained(folder),
+        "episodes": summary["episodes"],
+        "mean": round(summary["mean"], 2),
+        "spread": round(summary["std"], 2),
+        "minutes": round(seconds / 60, 2) if not steps else "",
+    }
+
+
+def trained(folder: Path) -> int:
+    """Timesteps of a run so far."""
+    path = folder / "progress.csv"
+    if not path.exists():
+        return 0
+    with open(path, newline="", encoding="utf-8") as file:
+        return max((int(row["timesteps"]) for row in csv.DictReader(file)), default=0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("names", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--episodes", type=int, default=100)
@@ -57,17 +73,20 @@ def main() -> None:
         own, flags = own[: own.index("--")], own[own.index("--") + 1 :]
     options = parser.parse_args(own)
     options.flags = flags
+    origin = common.origin()
+    print(common.describe(origin))
     jobs = [(name, seed) for name in options.names for seed in options.seeds]
     with ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(lambda job: score(*job, options), jobs))
+    common.append("scores", origin, results, options.results)
     print(f"{len(options.seeds)} seeds, {options.episodes} episodes each, deterministic; {options.ranks} ranks")
     for name in options.names:
-        rows = [(mean, spread, minutes) for found, mean, spread, minutes in results if found == name]
-        means = [mean for mean, _, _ in rows]
-        each = ", ".join(f"{mean:.1f} +- {spread:.1f}" for mean, spread, _ in rows)
-        minutes = statistics.fmean(minutes for *_, minutes in rows)
+        rows = [row for row in results if row["environment"] == name.rpartition(":")[2]]
+        means = [row["mean"] for row in rows]
+        each = ", ".join(f"{row['mean']:.1f} +- {row['spread']:.1f}" for row in rows)
+        minutes = ", ".join(str(row["minutes"] or "-") for row in rows)
         print(f"{name}: {statistics.fmean(means):.1f} +- {statistics.pstdev(means):.1f} over seeds ({each}); "
-              f"{minutes:.1f} minutes to train")  # fmt: skip
+              f"{minutes} minutes to train")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppo_and_friends.config import BodyConfig, Experiment, NetConfig, PPOConfig
+from ppo_and_friends.config import BodyConfig, EvaluationConfig, Experiment, NetConfig, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import linear
 
@@ -33,6 +33,7 @@ def cart_pole() -> Experiment:
             normalize_rewards=False,
         ),
         net=_net(64),
+        evaluation=EvaluationConfig(every=2),  # ten times 5 000 steps would be half as many as it trains on
     )
 
 
