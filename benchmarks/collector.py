@@ -17,10 +17,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from environments.tasks.half_cheetah import HalfCheetah
-from ppo_and_friends.collect import Collector, Rows
+from ppo_and_friends.collect import Collector
 from ppo_and_friends.networks.cores import IdentityCore
 from ppo_and_friends.networks.distributions import Distribution
 from ppo_and_friends.networks.net import Action
+from ppo_and_friends.rows import Rows
 from ppo_and_friends.vector.sim.batch_cpu import BatchSim
 from ppo_and_friends.vector.sim.task_env import SimEnv
 

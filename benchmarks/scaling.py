@@ -35,12 +35,18 @@ def flags(kind: str, ranks: int) -> tuple[str, ...]:
     return (*SETTINGS, "--envs_per_proc", str(max(1, ROWS // ranks)), "--ppo.steps_total", str(TOTAL))
 
 
+def spent(row: dict[str, str]) -> float:
+    """Seconds of one iteration's phases but evaluation."""
+    phases = {name: value for name, value in row.items() if name.startswith("seconds_") and value}
+    return sum(float(value) for name, value in phases.items() if name != "seconds_evaluating")
+
+
 def speed(progress: list[dict[str, str]]) -> float:
     """Steps a second of the iterations after the warm-up, from the rows of progress.csv."""
     first = int(WARMUP * len(progress))
     counted = progress[first + 1 :]
     steps = int(progress[-1]["timesteps"]) - int(progress[first]["timesteps"])
-    return steps / sum(float(row["seconds_collecting"]) + float(row["seconds_learning"]) for row in counted)
+    return steps / sum(spent(row) for row in counted)
 
 
 def train(kind: str, ranks: int, seed: int, steps: int) -> tuple[float, float, str]:

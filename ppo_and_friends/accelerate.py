@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, steps_per_row
-from ppo_and_friends.learner import Learner, StepTensors
+from ppo_and_friends.learner import TAIL, Learner, StepTensors
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Action
 from ppo_and_friends.types import Obs, leaves
 
 if TYPE_CHECKING:
-    from ppo_and_friends.collect import Rows
     from ppo_and_friends.ppo import PPO
+    from ppo_and_friends.rows import Rows
 
 Function = Callable[..., Sequence[Tensor]]
 
@@ -133,17 +133,22 @@ class CompiledStep:
         inputs = [*own, *batch.tensors()]
         self.places = batch.places()
 
+        def whole(*tensors: Tensor) -> tuple[Tensor]:
+            named, buffers = self._named(tensors[:count])
+            gradient, tail, parameters = self._gradient(named, buffers, build(tensors[count:]))
+            self.learner.move(named, gradient, tail)
+            return (parameters,)
+
         def gradient(*tensors: Tensor) -> tuple[Tensor]:
-            return (self._gradient(*self._named(tensors[:count]), build(tensors[count:])),)
+            named, buffers = self._named(tensors[:count])
+            *reduced, parameters = self._gradient(named, buffers, build(tensors[count:]))
+            named.reduced.copy_(torch.cat(reduced))
+            return (parameters,)
 
         def move(*tensors: Tensor) -> tuple[Tensor, ...]:
-            self.learner.move(self._named(tensors)[0])
+            named, _ = self._named(tensors)
+            self.learner.move(named, *named.reduced.split([self.learner.flat.size, len(TAIL)]))
             return ()
-
-        def whole(*tensors: Tensor) -> tuple[Tensor]:
-            parameters = gradient(*tensors)
-            move(*tensors[:count])
-            return parameters
 
         if self.learner.comm.size == 1:
             self.whole = compiled(whole, inputs)
@@ -153,10 +158,12 @@ class CompiledStep:
     def _named(self, tensors: Sequence[Tensor]) -> tuple[StepTensors, Sequence[Tensor]]:
         """`own`, or what stands for it while tracing: the step's tensors, and the buffers."""
         fixed, end = len(StepTensors._fields) - 1, len(self.own) - len(self.bound.buffers)
-        return StepTensors(*tensors[:fixed], tuple(tensors[fixed:end])), tensors[end:]
+        return StepTensors._make((*tensors[:fixed], tuple(tensors[fixed:end]))), tensors[end:]
 
-    def _gradient(self, tensors: StepTensors, buffers: Sequence[Tensor], batch: Batch) -> Tensor:
-        """`Learner.gradient` as a function: the flat buffer is what is derived by."""
+    def _gradient(
+        self, tensors: StepTensors, buffers: Sequence[Tensor], batch: Batch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradient, tail and distribution parameters, derived by the flat buffer."""
         learner, flat = self.learner, self.learner.flat
 
         def loss_of(values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -167,9 +174,7 @@ class CompiledStep:
             return loss, (loss, sums, distribution)
 
         gradient, (loss, sums, distribution) = torch.func.grad(loss_of, has_aux=True)(tensors.values)
-        tensors.reduced[: flat.size].copy_(gradient)
-        learner.fill_tail(tensors, loss, sums)
-        return distribution
+        return gradient, learner.tail(tensors, loss, sums, gradient), distribution
 
 
 class CompiledActor:
@@ -183,14 +188,15 @@ class CompiledActor:
 
     def __call__(self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, draw: Tensor) -> Action:
         inputs = [*leaves(obs.actor), obs.mask, state, first, noise, draw]
-        if self.call is None:
+        call = self.call
+        if call is None:
             result = together(self.comm, lambda: self._compile(inputs, isinstance(obs.actor, tuple)))
             if isinstance(result, Exception):
                 self.say(f"The policy is not compiled and runs as it is: {reason(result)}")
                 self.rows.decide = self.rows.net.act
                 return self.rows.decide(obs, state, first, noise, draw)
-            self.call = result
-        return Action(*self.call(*self.own, *inputs))
+            self.call = call = result
+        return Action(*call(*self.own, *inputs))
 
     def _compile(self, inputs: list[Tensor], several: bool) -> Function:
         bound, parts = self.bound, len(inputs) - 5

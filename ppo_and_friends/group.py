@@ -9,12 +9,12 @@ from torch import Generator, Tensor, nn
 
 from ppo_and_friends.addons.base import Addon, Context
 from ppo_and_friends.addons.rewards import reward_addons
-from ppo_and_friends.collect import Rows
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment
 from ppo_and_friends.learner import Learner
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rollout import Rollout, Targets
+from ppo_and_friends.rows import Rows
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.stats import EpisodeTracker, Moments
 from ppo_and_friends.targets import SUMS, advantage_sums, compute_targets, make_batch, measure

@@ -53,7 +53,7 @@ class StepTensors(NamedTuple):
 class Learner:
     """Owns the flat buffer, its optimiser and the learning rate of one net and its add-ons.
 
-    `gradient`, `move` and `step` may be replaced by faster ones that do the same (see accelerate.py).
+    `step` may be replaced by a faster one that does the same (see accelerate.py).
 
     Args:
         net: made the same on all ranks by a broadcast here.
@@ -79,7 +79,8 @@ class Learner:
         self.rows, self.first_row, self.total_rows, self.length = rows, first_row, total_rows, length
         trained = [addon for addon in addons if any(True for _ in addon.parameters())]
         self.objective = Objective(net, trained, config)
-        self.flat = FlatParameters([Part(net, config.max_grad_norm), *(Part(a, a.max_grad_norm) for a in trained)], len(TAIL))
+        parts = [Part(net, config.max_grad_norm), *(Part(addon, addon.max_grad_norm) for addon in trained)]
+        self.flat = FlatParameters(parts, len(TAIL))
         flat, zeros = self.flat, self.flat.values.new_zeros
         self.lr = zeros(()) + config.lr(Progress(0, 1))
         self.tensors = StepTensors(
@@ -142,33 +143,25 @@ class Learner:
 
     def eager_step(self, batch: Batch) -> Tensor:
         """Returns the distribution parameters `[L, B, P]` before the step."""
-        parameters = self.gradient(batch)
-        self.comm.sum_(self.flat.reduced)
-        self.move(self.tensors)
-        return parameters
-
-    def gradient(self, batch: Batch) -> Tensor:
-        """This rank's share of what is reduced."""
-        tensors = self.tensors
-        self.flat.zero_()
+        flat, tensors = self.flat, self.tensors
+        flat.zero_()
         loss, sums, parameters = self.objective(batch, tensors.clip, tensors.entropy_weight)
         loss.backward()
-        self.fill_tail(tensors, loss, sums)
+        flat.tail.copy_(self.tail(tensors, loss, sums, flat.gradient))
+        self.comm.sum_(flat.reduced)
+        self.move(tensors, flat.gradient, flat.tail)
         return parameters.detach()
 
     @torch.no_grad()
-    def fill_tail(self, tensors: StepTensors, loss: Tensor, sums: Tensor) -> None:
-        gradient, tail = tensors.reduced[: self.flat.size], tensors.reduced[self.flat.size :]
-        bad = ~(loss.isfinite() & gradient.sum().isfinite())
-        tail[:BAD] = sums
-        tail[BAD] = bad
-        tail[BAD + 1 :] = tensors.wishes
+    def tail(self, tensors: StepTensors, loss: Tensor, sums: Tensor, gradient: Tensor) -> Tensor:
+        """What travels behind this rank's gradient `[P]`."""
+        bad = (~(loss.isfinite() & gradient.sum().isfinite())).to(sums.dtype)
         tensors.own_bad.add_(bad)
+        return torch.cat((sums, bad.unsqueeze(0), tensors.wishes))
 
     @torch.no_grad()
-    def move(self, tensors: StepTensors) -> None:
-        """From what was reduced to new parameters."""
-        gradient, tail = tensors.reduced[: self.flat.size], tensors.reduced[self.flat.size :]
+    def move(self, tensors: StepTensors, gradient: Tensor, tail: Tensor) -> None:
+        """From gradient and tail, summed over ranks, to new parameters."""
         weight = tail[0].clamp_min(1e-8)
         shares = [(w, part.max_grad_norm, lr) for (part, w), lr in zip(self.flat.parts, tensors.lrs, strict=True)]
         norm = adam_(
@@ -182,8 +175,7 @@ class Learner:
             self.config.adam_eps,
         )
         self._adapt(tensors.lrs[0], tail[2] / weight)
-        tensors.totals[:-1].add_(tail)
-        tensors.totals[-1:].add_(norm)
+        tensors.totals.add_(torch.cat((tail, norm.unsqueeze(0))))
 
     def _adapt(self, lr: Tensor, kl: Tensor) -> None:
         """Keep the divergence of a step within a factor of 2 of its target (as rl_games and rsl_rl do).

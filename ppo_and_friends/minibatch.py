@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from ppo_and_friends.types import Tree, leaves, tree_map
+from ppo_and_friends.types import Tree, leaves
 
 
 class Batch(NamedTuple):
@@ -60,7 +60,9 @@ class Batch(NamedTuple):
     def builder(self) -> Callable[[Sequence[Tensor]], Batch]:
         """From other tensors, in the order of `tensors`, to a batch like this: the same objects where it has them."""
         place = {id(tensor): index for index, tensor in enumerate(self.tensors())}
-        places = [tuple(place[id(t)] for t in field) if isinstance(field, tuple) else place[id(field)] for field in self]
+        places = [
+            tuple(place[id(part)] for part in field) if isinstance(field, tuple) else place[id(field)] for field in self
+        ]
 
         def build(tensors: Sequence[Tensor]) -> Batch:
             return Batch(*[tensors[p] if isinstance(p, int) else tuple(tensors[i] for i in p) for p in places])  # type: ignore[arg-type]

@@ -82,7 +82,8 @@ class PPO:
         self.iteration, self.timesteps, self.exit_code = 0, 0, 0
         self.recent = RecentEpisodes()
         # Chosen once for a run, and kept in its state: num_timesteps may grow when it is resumed.
-        self.compiled = repays(experiment, self.comm.size) if experiment.compile == "auto" else experiment.compile == "on"
+        asked = {"on": True, "off": False, "auto": repays(experiment, self.comm.size)}
+        self.compiled = asked[experiment.compile]
 
     def _check_equal_rows(self) -> None:
         """Ranks count steps by their own rows: with unequal ones they would not end together."""

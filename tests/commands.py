@@ -19,7 +19,10 @@ from ppo_and_friends import cli
 
 MAIN = (sys.executable, str(ROOT / "main.py"))
 ROLLOUT = 64  # timesteps of one iteration
-TINY = f"--envs_per_proc 2 --ppo.steps_total {ROLLOUT} --ppo.epochs 2 --ppo.minibatches 2 --evaluation.every 0".split()
+TINY = (
+    f"--envs_per_proc 2 --ppo.steps_total {ROLLOUT} --ppo.epochs 2 --ppo.minibatches 2 --evaluation.every 0 "
+    "--compile off"  # some of these would run for long if nobody stopped them
+).split()
 
 BOOKKEEPING = (".lock", "manifest.json")
 

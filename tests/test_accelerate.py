@@ -9,8 +9,8 @@ import pytest
 import torch
 from ranks import ROOT, needs_mpirun, run
 from test_ppo import assert_same, numbers, saved
-from toys import BOX, MULTI_DISCRETE, NET, Toy, experiment
 from torch import Tensor, nn
+from toys import BOX, MULTI_DISCRETE, NET, Toy, experiment
 
 from ppo_and_friends import accelerate as accelerating
 from ppo_and_friends.accelerate import accelerate, compiled, repays

@@ -120,8 +120,8 @@ def test_steady_speed_leaves_the_warm_up_out() -> None:
 
 
 def test_speed_over_ranks_leaves_the_first_iterations_out() -> None:
-    rows = [{"timesteps": str(100 * index), "seconds_collecting": "1", "seconds_learning": "1"} for index in range(11)]
-    rows[3]["seconds_learning"] = "1000"
+    rows = [{"timesteps": str(100 * index), "seconds_acting": "1", "seconds_learning": "1"} for index in range(11)]
+    rows[3]["seconds_learning"] = rows[5]["seconds_evaluating"] = "1000"
     assert scaling.speed(rows) == 50.0
 
 

@@ -46,9 +46,9 @@ def test_a_previous_visit_is_nearer_than_the_rollout() -> None:
         learner = ppo.groups[0].learner
         move = learner.move
 
-        def watch(tensors: Any, learner=learner, move=move, seen=seen) -> None:
-            seen.append(learner.flat.tail[1:3].tolist())
-            move(tensors)
+        def watch(tensors: Any, gradient: Any, tail: Any, move=move, seen=seen) -> None:
+            seen.append(tail[1:3].tolist())
+            move(tensors, gradient, tail)
 
         learner.move = watch
         ppo.iterate()

@@ -44,7 +44,8 @@ class Addon(nn.Module):
         return rollout
 
     def loss(self, batch: Batch) -> Tensor:
-        """What this add-on's own parameters minimise, `[L, B]`."""
+        """What this add-on's own parameters minimise, `[L, B]`. It may be compiled: a function of the batch, of
+        parameters and of buffers, which are written in place and never bound anew."""
         return torch.zeros_like(batch.weights)
 
     def end_iteration(self, ppo: PPO) -> None:

@@ -37,13 +37,20 @@ def adam_(
     steps += finite
     bias1 = (1 - beta1**steps).clamp_min(1e-8)
     bias2 = (1 - beta2**steps).clamp_min(1e-8).rsqrt()
-    for where, limit, lr in shares:
-        part, m, v = gradient[where], first[where], second[where]
-        part_norm = norm if len(shares) == 1 else torch.linalg.vector_norm(part)
-        # Times 0 where the whole gradient is bad: a share without a bad number must not move alone.
-        scale = torch.where(finite, (limit / (part_norm + 1e-6)).clamp(max=1.0), 0.0)
-        part = torch.nan_to_num(part, 0.0, 0.0, 0.0) * scale
-        m.lerp_(part, (1 - beta1) * finite)
-        v.lerp_(part.square(), (1 - beta2) * finite)
-        values[where].sub_(m / (v.sqrt() * bias2 + eps) * (lr * finite / bias1))
+    norms = [norm] if len(shares) == 1 else [torch.linalg.vector_norm(gradient[where]) for where, _, _ in shares]
+    scales = [(limit / (own + 1e-6)).clamp(max=1.0) for (_, limit, _), own in zip(shares, norms, strict=True)]
+    scale, lr = _spread(scales, shares), _spread([rate for *_, rate in shares], shares)
+    # Nothing moves where the whole gradient is bad, not even a share without a bad number.
+    clipped = torch.where(finite, gradient * scale, 0.0)
+    first.lerp_(clipped, (1 - beta1) * finite)
+    second.lerp_(clipped.square(), (1 - beta2) * finite)
+    values.sub_(first / (second.sqrt() * bias2 + eps) * (lr * finite / bias1))
     return norm
+
+
+def _spread(scalars: Sequence[Tensor], shares: Sequence[Share]) -> Tensor:
+    """One number for each share, as a number for each parameter; a single one stays as it is."""
+    if len(scalars) == 1:
+        return scalars[0]
+    widths = [where.stop - where.start for where, _, _ in shares]
+    return torch.cat([scalar.expand(width) for scalar, width in zip(scalars, widths, strict=True)])

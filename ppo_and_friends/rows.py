@@ -1,0 +1,247 @@
+"""The storage of one group's rollout, allocated once: facts are written row by row, with one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ppo_and_friends.errors import EnvironmentFailure
+from ppo_and_friends.networks.net import Action, Net
+from ppo_and_friends.rollout import Rollout
+from ppo_and_friends.types import GroupSpec, Obs, Step, TensorSpec, Tree, leaves, tree_map
+
+
+class Rows:
+    """The storage and the present state of one group of rows."""
+
+    def __init__(self, spec: GroupSpec, net: Net, steps: int, length: int, generator: Generator) -> None:
+        self.spec, self.net, self.steps, self.length, self.generator = spec, net, steps, length, generator
+        device = generator.device
+        count = spec.rows
+
+        def empty(rows: int, shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(rows, count, *shape, dtype=dtype, device=device)
+
+        def tree(rows: int, specs: tuple[TensorSpec, ...]) -> Tree:
+            parts = tuple(empty(rows, part.shape, part.dtype) for part in specs)
+            return parts[0] if len(parts) == 1 else parts
+
+        def observations(rows: int) -> Obs:
+            actor = tree(rows, spec.actor)
+            critic = actor if spec.symmetric else tree(rows, spec.critic)
+            return Obs(actor, critic, empty(rows, (spec.mask,), torch.bool))
+
+        self.obs = observations(steps + 1)
+        self.sparse = any(part.dtype == torch.uint8 for part in spec.actor + spec.critic)
+        self.final = observations(0 if self.sparse else steps)
+        self.final_parts: list[tuple[Tensor, Obs]] = []
+        self.actions = empty(steps, (spec.action.columns,), spec.action.dtype)
+        self.parameters = empty(0)  # their width is known after the first action
+        self.rewards = empty(steps)
+        self.terminated, self.truncated, self.active = (empty(steps, (), torch.bool) for _ in range(3))
+        self.first = empty(steps + 1, (), torch.bool)
+        # Each step of the storage as a view of its own, made once: indexing costs more than writing.
+        self._obs = [_at(self.obs, row) for row in range(steps + 1)]
+        self._final = [] if self.sparse else [_at(self.final, row) for row in range(steps)]
+        self._actions, self._rewards, self._first = self.actions.unbind(), self.rewards.unbind(), self.first.unbind()
+        self._parameters = self.parameters.unbind()
+        self._flags = [(self.terminated[row], self.truncated[row], self.active[row]) for row in range(steps)]
+        self._draws: tuple[Tensor, ...] = ()
+        self.decide: Callable[..., Action] = net.act
+        self.log: dict[str, Tensor] = {}
+        self._log: dict[str, tuple[Tensor, ...]] = {}
+        self.core_state = net.actor_core.start(count).to(device)
+        self.actor_states = empty(-(-steps // length), self.core_state.shape[1:])
+        self.noise = net.distribution.start(count)
+        self.now_age = torch.zeros(count, dtype=torch.int64, device=device)
+        self.count = 0  # steps ever, which times the exploration noise
+        self.restarted = True
+        self.last = steps  # the row of `obs` where the last rollout ended
+
+    def begin(self, obs: Obs) -> None:
+        """Start every row anew from an observation just reset."""
+        self._write(self._obs[0], obs)
+        self.first[0] = self.restarted = True
+        self.now_age.zero_()
+        self.core_state.zero_()
+
+    def roll(self) -> None:
+        """The last row becomes the first: a rollout starts where the one before ended."""
+        self._write(self._obs[0], self._obs[self.last])
+        self.first[0] = self.first[self.last].clone()
+        self.restarted = False
+
+    def draw(self, steps: int) -> None:
+        """All chance of the next `steps` actions, in one call."""
+        self._draws = self.net.distribution.draws(steps, self.spec.rows, self.generator).unbind()
+
+    def act(self, step: int) -> Tensor:
+        """Decide, and keep what was decided."""
+        if step % self.length == 0 and self.core_state.shape[1]:
+            self.actor_states[step // self.length] = self.core_state
+        self.net.distribution.refresh(self.noise, self.count, self.generator)
+        self.count += 1
+        action = self.decide(self._obs[step], self.core_state, self._first[step], self.noise, self._draws[step])
+        if not self._parameters:
+            self.parameters = action.parameters.new_zeros(self.steps, *action.parameters.shape)
+            self._parameters = self.parameters.unbind()
+        self._actions[step].copy_(action.actions)
+        self._parameters[step].copy_(action.parameters)
+        self.core_state = action.state
+        return action.environment_actions
+
+    def write(self, step: int, result: Step) -> None:
+        """Keep what the environment answered."""
+        self._write(self._obs[step + 1], result.obs)
+        self._rewards[step].copy_(result.reward)
+        terminated, truncated, active = self._flags[step]
+        terminated.copy_(result.terminated)
+        truncated.copy_(result.truncated)
+        active.copy_(result.active)
+        torch.logical_or(terminated, truncated, out=self._first[step + 1]).logical_or_(~active)
+        if self.sparse:
+            self._write_cuts(step, result)
+        else:
+            self._write(self._final[step], result.final)
+        for name, values in result.log.items():
+            if name not in self.log:
+                self.log[name] = torch.full_like(self.rewards, torch.nan)
+                self._log[name] = self.log[name].unbind()
+            self._log[name][step].copy_(values)
+
+    def _write_cuts(self, step: int, result: Step) -> None:
+        rows = (result.terminated | result.truncated).nonzero().squeeze(1)
+        if len(rows):
+            index = step * self.spec.rows + rows
+            self.final_parts.append((index, _map(lambda part: part[rows], result.final)))
+
+    def _write(self, kept: Obs, obs: Obs) -> None:
+        _copy(kept.actor, obs.actor)
+        if not self.spec.symmetric:
+            _copy(kept.critic, obs.critic)
+        if self.spec.mask:
+            kept.mask.copy_(obs.mask)
+
+    def _ages(self, steps: int) -> Tensor:
+        """Steps since each row's last cut, `[steps, N]`; and counts on for the next rollout."""
+        times = torch.arange(steps, device=self.now_age.device).unsqueeze(1)
+        starts = torch.where(self.first[:steps], times, -self.now_age)
+        starts[0] = -self.now_age  # which is 0 where the rollout begins with an episode
+        ages = times - starts.cummax(0).values
+        self.now_age = torch.where(self.first[steps], 0, ages[-1] + 1)
+        return ages
+
+    def rollout(self, steps: int) -> Rollout:
+        """The facts of the steps just taken; views of the storage, valid until the next rollout.
+
+        Raises:
+            EnvironmentFailure: a number is not finite.
+        """
+        self.last = steps
+        final, index = _map(lambda part: part[:steps], self.final), None
+        if self.sparse:
+            empty = self.final_parts or [(self.now_age.new_zeros(0), self.final)]
+            index = torch.cat([rows for rows, _ in empty])
+            final = _join([_map(lambda p: p.flatten(0, 1) if not len(p) else p, obs) for _, obs in empty])
+            self.final_parts = []
+        log = {name: values[:steps].clone() for name, values in self.log.items()}
+        for values in self.log.values():
+            values.fill_(torch.nan)
+        rollout = Rollout(
+            obs=_map(lambda part: part[: steps + 1], self.obs),
+            final=final,
+            final_index=index,
+            actions=self.actions[:steps],
+            log_probs=self.net.distribution.log_prob(self.parameters[:steps], self.actions[:steps]),
+            parameters=self.parameters[:steps],
+            rewards=self.rewards[:steps],
+            raw_rewards=self.rewards[:steps],
+            terminated=self.terminated[:steps],
+            truncated=self.truncated[:steps],
+            active=self.active[:steps],
+            first=self.first[: steps + 1],
+            age=self._ages(steps),
+            actor_states=self.actor_states[: -(-steps // self.length)],
+            restarted=self.restarted,
+            log=log,
+        )
+        self._check(rollout)
+        return rollout
+
+    def _check(self, rollout: Rollout) -> None:
+        parts: list[tuple[str, TensorSpec | None, Tensor]] = [("reward", None, rollout.rewards)]
+        after = _map(lambda part: part[1:], rollout.obs)
+        for seen in (after,) if self.sparse else (after, rollout.final):
+            trees = [(self.spec.actor, seen.actor), (self.spec.critic, seen.critic)]
+            for specs, tree in trees[:1] if self.spec.symmetric else trees:
+                parts += [("observation", spec, part) for spec, part in zip(specs, leaves(tree), strict=True)]
+        for what, spec, tensor in parts:
+            if tensor.dtype.is_floating_point and not tensor.sum().isfinite():
+                bad = (~tensor.isfinite()).nonzero()
+                if len(bad):
+                    step, row, *column = bad[0].tolist()
+                    key = f" ('{spec.key_of(column[0])}')" if spec is not None and len(column) == 1 else ""
+                    age = int(rollout.age[step, row])
+                    raise EnvironmentFailure(
+                        f"row {row} returned a {what}{key} that is not finite in step {step} of the rollout, "
+                        f"{age} steps into its episode: mend the environment or its action bounds."
+                    )
+
+    def state(self) -> dict[str, Any]:
+        """What resuming needs beside the environment."""
+        last = self._obs[self.last]
+        return {
+            "actor": [part.clone() for part in leaves(last.actor)],
+            "critic": [part.clone() for part in leaves(last.critic)],
+            "mask": last.mask.clone(),
+            "first": self.first[self.last].clone(),
+            "age": self.now_age.clone(),
+            "core": self.core_state.clone(),
+            "noise": self.noise.clone(),
+            "count": self.count,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        last = self.last = self.steps
+        for kept, part in zip(leaves(self._obs[last].actor), state["actor"], strict=True):
+            kept.copy_(part)
+        if not self.spec.symmetric:
+            for kept, part in zip(leaves(self._obs[last].critic), state["critic"], strict=True):
+                kept.copy_(part)
+        self._obs[last].mask.copy_(state["mask"])
+        self.first[last] = state["first"]
+        self.now_age = state["age"].to(self.now_age.device)
+        self.core_state.copy_(state["core"])
+        self.noise.copy_(state["noise"])
+        self.count = state["count"]
+
+
+def _at(obs: Obs, row: int) -> Obs:
+    """One time step of stored observations."""
+    actor = tree_map(lambda part: part[row], obs.actor)
+    return Obs(actor, actor if obs.critic is obs.actor else tree_map(lambda part: part[row], obs.critic), obs.mask[row])
+
+
+def _copy(kept: Tree, tree: Tree) -> None:
+    if isinstance(kept, Tensor):
+        kept.copy_(tree)  # type: ignore[arg-type]
+        return
+    for mine, part in zip(kept, tree, strict=True):
+        mine.copy_(part)
+
+
+def _map(function, obs: Obs) -> Obs:
+    actor = tree_map(function, obs.actor)
+    return Obs(actor, actor if obs.critic is obs.actor else tree_map(function, obs.critic), function(obs.mask))
+
+
+def _join(parts: list[Obs]) -> Obs:
+    first, *rest = parts
+    actor = tree_map(lambda *x: torch.cat(x), first.actor, *(obs.actor for obs in rest))
+    if first.critic is first.actor:
+        return Obs(actor, actor, torch.cat([obs.mask for obs in parts]))
+    critic = tree_map(lambda *x: torch.cat(x), first.critic, *(obs.critic for obs in rest))
+    return Obs(actor, critic, torch.cat([obs.mask for obs in parts]))
