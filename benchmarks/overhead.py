@@ -36,9 +36,11 @@ def shortened(experiment: Experiment, timesteps: int) -> Experiment:
 
 
 def bare(experiment: Experiment) -> dict[str, float]:
+    from ppo_and_friends.accelerate import accelerate
     from ppo_and_friends.ppo import PPO
 
     ppo = PPO(experiment)
+    accelerate(ppo, str)
     start = time.perf_counter()
     while ppo.timesteps < experiment.num_timesteps:
         ppo.iterate()

@@ -42,9 +42,11 @@ def rate(stamps: list[Stamp], warmup: float) -> float:
 
 
 def steady_ours(options: argparse.Namespace) -> dict[str, float]:
+    from ppo_and_friends.accelerate import accelerate
     from ppo_and_friends.ppo import PPO
 
     ppo = PPO(registry.build(reference(options.name)))
+    accelerate(ppo, str)  # as a run from the command line does
 
     def stamps() -> Iterator[Stamp]:
         end = time.perf_counter() + options.warmup + options.seconds

@@ -25,7 +25,7 @@ TOTAL, ROWS, STEPS = 4096, 16, 256
 WARMUP = 0.3  # of the iterations: not counted, because the first ones compile
 SETTINGS = ("--ppo.minibatches", "8", "--evaluation.every", "1", "--evaluation.episodes", "20")
 # Every iteration does all its epochs: a KL stop would make the work depend on the seed.
-SETTINGS += ("--ppo.stop_kl", "inf", "--ppo.lr", "3e-4")
+SETTINGS += ("--ppo.stop_kl", "inf", "--ppo.lr", "3e-4", "--compile", "on")
 
 
 def flags(kind: str, ranks: int) -> tuple[str, ...]:
