@@ -158,7 +158,7 @@ def _import_mpi(launcher: Launcher) -> ModuleType:
         mpi4py.rc.finalize = True
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, an MPI library is not
-        remedy = 'pip install "ppo_and_friends[mpich]"'
+        remedy = 'pip install ".[mpich]"'
         if launcher.family == "Open MPI":
             remedy = f"pip install mpi4py` for that mpirun, or `{remedy}` for the one it brings"
         raise UserError(

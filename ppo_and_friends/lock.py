@@ -25,10 +25,6 @@ class DirectoryLock:
         self._path = directory.resolve() / ".lock"
         self._file: TextIO | None = None
 
-    @property
-    def held(self) -> bool:
-        return self._file is not None
-
     def acquire(self) -> None:
         """Raises:
         UserError: another run uses the directory.

@@ -204,6 +204,8 @@ class Training:
         exact = same and not changes and ppo.load_own_state(state["ranks"][ppo.comm.rank])
         if not exact:
             ppo.start_anew()
+        if self.options.random_seed not in (RunConfig().random_seed, -1, ppo.seed):
+            self._say(f"--random_seed {self.options.random_seed} is for a new run: this one keeps its own, {ppo.seed}.")
         self._say(f"Resumed {self._name} at iteration {ppo.iteration}, {ppo.timesteps} timesteps.")
         if not same:
             self._say(f"It was trained on {state['size']} ranks x {state['rows']} rows: the rows start anew.")

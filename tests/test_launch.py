@@ -108,7 +108,7 @@ def test_mpirun_without_mpi4py_says_what_to_install_once(tmp_path: Path) -> None
     result = run(2, NOTHING, PYTHONPATH=f"{tmp_path}{os.pathsep}{Path(launch.__file__).parent.parent}")
     assert result.returncode != 0
     assert result.stdout == ""
-    assert result.stderr.count('pip install "ppo_and_friends[mpich]"') == 1
+    assert result.stderr.count('pip install ".[mpich]"') == 1
     assert "Traceback" not in result.stderr
 
 

@@ -270,6 +270,13 @@ def test_resuming_is_exact(name: str, tmp_path: Path) -> None:
     assert unlike(timeless(tmp_path / "whole" / name), timeless(tmp_path / "parts" / name)) == []
 
 
+def test_a_resumed_run_keeps_its_seed_and_says_so(tmp_path: Path) -> None:
+    words = (*CART, "--state_path", tmp_path, "--random_seed")
+    succeed(*words, 7, "--max_iterations", 1)
+    assert "--random_seed 8 is for a new run: this one keeps its own, 7." in succeed(*words, 8, "--max_iterations", 2)
+    assert "is for a new run" not in succeed(*words, 7, "--max_iterations", 3)
+
+
 def test_where_the_environment_has_no_state_rows_start_anew(tmp_path: Path) -> None:
     words = ("-e", "LunarLander", *TINY, "--state_path", tmp_path, "--max_iterations")
     succeed(*words, 1)
