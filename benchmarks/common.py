@@ -81,6 +81,7 @@ def alternate(sides: Mapping[str, Callable[[int], Any]], rounds: int) -> dict[st
         start = index % len(names)
         for name in names[start:] + names[:start]:
             found[name].append(sides[name](index))
+            print(f"  round {index + 1}, {name}: {found[name][-1]}", flush=True)
     return found
 
 

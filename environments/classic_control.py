@@ -112,14 +112,14 @@ def mountain_car_continuous() -> Experiment:
     """Rock a weak car out of a valley and spend little force; 90 counts as solved.
 
     Settings: rl-baselines3-zoo's idea (gSDE with small noise, gamma 0.9999, few steps a rollout, gradients cut
-    at 5), with more rows. Three seeds scored 93.1 +- 0.0 in 100 test episodes after 200 000 steps, in less than a
-    minute on one core.
+    at 5), with more rows and steps. Three seeds scored 93.9 +- 0.4 in 100 test episodes after 500 000 steps, in a minute
+    on one core; after 200 000 93.1 +- 0.0.
     """
     from ppo_and_friends.vector.gym_vec import GymEnv
 
     return Experiment(
         env=GymEnv(id="MountainCarContinuous-v0"),
-        num_timesteps=200_000,
+        num_timesteps=500_000,
         envs_per_proc=8,
         ppo=PPOConfig(
             lr=linear(3e-4, 1e-4),
