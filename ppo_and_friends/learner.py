@@ -29,7 +29,7 @@ class StepTensors(NamedTuple):
 
     values, first, second  [P]  parameters and Adam's two moments
     steps           Adam's count
-    reduced         [P + TAIL]  the summed gradient, and what travels with it
+    reduced         [P + TAIL]  the summed gradient, and what travels with it; compiled alone, a step leaves it as it is
     totals          [TAIL + 1]  sums of the tails, and of gradient norms, of this update
     clip, entropy_weight        of this update
     wishes          [2]         whether this rank wants to stop, and to save

@@ -252,7 +252,7 @@ class PPO:
         self.iteration, self.timesteps, self.seed = state["iteration"], state["timesteps"], state["seed"]
         self.recent.load_state(state["recent"])
         if self.experiment.compile == "auto":
-            self.compiled = state["compiled"]
+            self.compiled = state.get("compiled", False)
 
     def load_own_state(self, state: dict[str, Any]) -> bool:
         """Go on exactly; False where the environment cannot give its state: rows start anew."""

@@ -36,12 +36,12 @@ class _Guess(Addon):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.head = nn.Linear(width, 1)
+        self.head, self.frozen = nn.Linear(width, 1), nn.Linear(width, width).requires_grad_(False)
         self.register_buffer("scale", torch.full((width,), 0.5))
 
     def loss(self, batch: Batch) -> Tensor:
         assert isinstance(batch.actor, Tensor)
-        return (self.head(batch.actor * self.scale).squeeze(-1) - batch.returns).square()
+        return (self.head(self.frozen(batch.actor * self.scale)).squeeze(-1) - batch.returns).square()
 
 
 CASES = {
@@ -53,7 +53,7 @@ CASES = {
         kl_reference="previous_visit",
         bounds_weight=0.1,
     ),
-    "masked": experiment(Toy(MULTI_DISCRETE, masked=True), replace(NET, shared=True), stop_kl=1e3, value_clip=0.2),
+    "masked": experiment(Toy(MULTI_DISCRETE, masked=True), replace(NET, shared=True), stop_kl=1e3, value_clip=0.2, minibatches=1),
 }
 
 
@@ -81,6 +81,10 @@ def test_compiled_and_eager_agree_and_resume_is_exact(case: str) -> None:
     for name in ("values", "first", "second"):
         one, other = (getattr(ppo.groups[0].learner.tensors, name) for ppo in (eager, fast))
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    fresh = PPO(CASES[case])
+    for ppo in (eager, fast):
+        pairs = zip(ppo.groups[0].addons.parameters(), fresh.groups[0].addons.parameters(), strict=True)
+        assert all(now.requires_grad or torch.equal(now, then) for now, then in pairs)
     first, second = made(CASES[case], True), made(CASES[case], True)
     for _ in range(ITERATIONS // 2):
         first.iterate()
@@ -102,10 +106,16 @@ def test_a_bad_number_is_found_in_compiled_code_and_changes_nothing() -> None:
         batch.advantages[0, 0] = torch.inf
         return step(batch)
 
+    fast = learner.step
     learner.step = spoil
     with pytest.raises(FloatingPointError, match="rank 0: the loss or its gradient is not finite in iteration 1"):
         ppo.iterate()
     assert torch.equal(learner.flat.values, before)
+    learner.step = fast
+    (guess,) = learner.objective.addons
+    guess.scale = guess.scale.clone()
+    with pytest.raises(RuntimeError, match="The buffer scale was bound anew: write it in place"):
+        ppo.iterate()
 
 
 def branching(specs: Any, config: BodyConfig) -> nn.Module:
@@ -129,6 +139,19 @@ def test_what_cannot_be_traced_runs_as_it_is_and_is_said() -> None:
     assert not is_compiled(tried)
     said = "\n".join(tried.said)  # type: ignore[attr-defined]
     assert "The update is not compiled and runs as it is:" in said and "The policy is not compiled" in said
+
+
+def test_a_tensor_that_is_neither_parameter_nor_buffer_prevents_compiling() -> None:
+    ppo = made(CASES["box"], True)
+    ppo.groups[0].learner.objective.addons[0].hidden = torch.tensor(0.2)  # type: ignore[assignment]
+    ppo.iterate()
+    said = "\n".join(ppo.said)  # type: ignore[attr-defined]
+    assert "addons.0.hidden is a tensor, but neither parameter nor buffer" in said
+
+
+def test_the_faster_tanh_is_within_rounding_of_the_librarys() -> None:
+    x = torch.cat((torch.linspace(-20, 20, 10_001), torch.tensor([torch.inf, -torch.inf])))
+    torch.testing.assert_close(accelerating._tanh(x), torch.tanh(x), rtol=0, atol=2e-7)
 
 
 def test_a_tensor_that_is_no_argument_is_not_frozen_into_the_code() -> None:

@@ -128,7 +128,7 @@ def test_speed_over_ranks_leaves_the_first_iterations_out() -> None:
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize(("kind", "samples"), [("strong", 4096), ("weak", None)])
 def test_rollouts_of_many_ranks(kind: str, samples: int | None, ranks: int) -> None:
-    words = scaling.flags(kind, ranks)
+    words = scaling.flags(kind)
     flags = dict(zip(words[::2], words[1::2], strict=True))
     assert {flag.removeprefix("--") for flag in flags} <= leaves(registry.build("HalfCheetah")).keys()
     experiment = registry.build("HalfCheetah")
