@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from ppo_and_friends.types import Obs, Spec, Step
 
 
+@runtime_checkable
 class VecEnv(Protocol):
     """A batch of environments that takes and gives tensors, one entry a group.
 
@@ -45,6 +46,7 @@ class VecEnv(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class EnvConfig(Protocol):
     """A frozen dataclass that says which environment, and makes it. Its fields are `--env.NAME` on the command line."""
 
