@@ -33,8 +33,8 @@ SECTIONS = {
     "scaling": (
         "Ranks",
         "`python benchmarks/scaling.py`",
-        "HalfCheetah. Strong: one rollout of 4096 samples dealt out over the ranks. Weak: 4096 samples on every rank. "
-        "Returns are those at equal environment steps.",
+        "HalfCheetah. Strong: one rollout of 4096 samples, each rank with the launcher's 16 rows. Dealt: the same with "
+        "the 16 rows dealt out over the ranks. Weak: 4096 samples on every rank. Returns: at equal environment steps.",
     ),
     "overhead": (
         "Logging, evaluation and checkpoints",

@@ -1,8 +1,10 @@
 """HalfCheetah on 1, 2, 4... ranks: speed, and beside it the score at equal environment steps.
 
-    python benchmarks/scaling.py [--ranks 1 2 4 8 16] [--kinds strong weak] [--train-steps 500000] [--rounds 3]
+    python benchmarks/scaling.py [--ranks 1 2 4 8 16] [--kinds strong dealt weak] [--train-steps 500000] [--rounds 3]
 
-strong  the same rollout of 4096 samples in 8 minibatches whatever the ranks: 16 rows of 256 steps, dealt out
+strong  the same rollout of 4096 samples in 8 minibatches whatever the ranks; each has the launcher's 16 rows, which
+        it steps 256 / ranks times
+dealt   the same, with the 16 rows dealt out: 16 / ranks rows a rank, of 256 steps each
 weak    the same rows and steps on every rank (16 x 256), so that more ranks mean a larger rollout in 8 minibatches
 
 Every rank computes with one thread on a core of its own, as far as mpirun can bind it. One round trains each number
@@ -21,24 +23,33 @@ from pathlib import Path
 
 import common
 
+from ppo_and_friends.progress_csv import PHASE
+
 TOTAL, ROWS, STEPS = 4096, 16, 256
+KINDS = ("strong", "dealt", "weak")
 WARMUP = 0.3  # of the iterations: not counted, because the first ones compile
 SETTINGS = ("--ppo.minibatches", "8", "--evaluation.every", "1", "--evaluation.episodes", "20")
 # Every iteration does all its epochs: a KL stop would make the work depend on the seed.
 SETTINGS += ("--ppo.stop_kl", "inf", "--ppo.lr", "3e-4", "--compile", "on")
 
 
-def flags(kind: str) -> tuple[str, ...]:
-    """What tells the settings of one number of ranks from the launcher's."""
+def flags(kind: str, ranks: int) -> tuple[str, ...]:
+    """What tells the settings of one number of ranks from the launcher's.
+
+    Raises:
+        ValueError: 16 rows cannot be dealt out evenly to so many ranks.
+    """
     if kind == "weak":
         return (*SETTINGS, "--envs_per_proc", str(ROWS), "--ppo.steps_per_row", str(STEPS))
-    # As the launcher has it: more ranks are more rows, whose pieces of the same rollout are shorter.
-    return (*SETTINGS, "--envs_per_proc", str(ROWS), "--ppo.steps_total", str(TOTAL))
+    if kind == "dealt" and ROWS % ranks:
+        raise ValueError(f"{ROWS} rows cannot be dealt out to {ranks} ranks: give --ranks that divide {ROWS}")
+    rows = ROWS // ranks if kind == "dealt" else ROWS
+    return (*SETTINGS, "--envs_per_proc", str(rows), "--ppo.steps_total", str(TOTAL))
 
 
 def spent(row: dict[str, str]) -> float:
     """Seconds of one iteration's phases but evaluation."""
-    phases = {name: value for name, value in row.items() if name.startswith("seconds_") and value}
+    phases = {name: value for name, value in row.items() if name.startswith(PHASE) and value}
     return sum(float(value) for name, value in phases.items() if name != "seconds_evaluating")
 
 
@@ -54,7 +65,7 @@ def train(kind: str, ranks: int, seed: int, steps: int) -> tuple[float, float, s
     """(steps a second, score, threads of each rank)."""
     with tempfile.TemporaryDirectory() as folder:
         words = ("-e", "HalfCheetah", "--name", "run", "--state_path", folder, "--num_timesteps", steps)
-        command = (common.MAIN, *words, "--random_seed", seed, *flags(kind))
+        command = (common.MAIN, *words, "--random_seed", seed, *flags(kind, ranks))
         said, _ = common.child(*command, before=common.mpirun(ranks, bind=True))
         with open(Path(folder) / "run" / "progress.csv", newline="", encoding="utf-8") as file:
             progress = list(csv.DictReader(file))
@@ -83,7 +94,7 @@ def measure(kind: str, options: argparse.Namespace, origin: common.Row) -> None:
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--ranks", type=int, nargs="+", help="default: powers of two up to the cores")
-    parser.add_argument("--kinds", nargs="+", choices=("strong", "weak"), default=["strong", "weak"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--train-steps", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

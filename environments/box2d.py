@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ppo_and_friends.config import BodyConfig, Experiment, NetConfig, PPOConfig
+from dataclasses import replace
+
+from environments.settings import ADAPTIVE, ADAPTIVE_NET, WIDE, net
+from ppo_and_friends.config import Experiment, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import constant, linear
 
@@ -31,7 +34,6 @@ def lunar_lander_continuous() -> Experiment:
 def _lander(continuous: bool) -> Experiment:
     from ppo_and_friends.vector.gym_vec import GymEnv
 
-    body = BodyConfig(hidden=(64, 64))
     return Experiment(
         env=GymEnv(id="LunarLander-v3", kwargs={"continuous": True} if continuous else {}),
         num_timesteps=1_500_000 if continuous else 1_000_000,
@@ -45,7 +47,7 @@ def _lander(continuous: bool) -> Experiment:
             steps_total=8192,
             entropy_weight=constant(0.01),
         ),
-        net=NetConfig(actor=body, critic=body),
+        net=net(64, 64),
     )
 
 
@@ -60,19 +62,12 @@ def bipedal_walker() -> Experiment:
     """
     from ppo_and_friends.vector.gym_vec import GymEnv
 
-    body = BodyConfig(hidden=(256, 256), activation="relu")
     return Experiment(
         env=GymEnv(id="BipedalWalker-v3"),
         num_timesteps=5_000_000,
         envs_per_proc=32,
-        ppo=PPOConfig(
-            lr=linear(1e-3, 0.0),
-            stop_kl=0.03,
-            normalize_values=True,
-            minibatches=64,
-            steps_total=8192,
-        ),
-        net=NetConfig(actor=body, critic=body, log_std_init=-0.5),
+        ppo=replace(WIDE, minibatches=64, steps_total=8192),
+        net=net(256, 256, activation="relu", log_std_init=-0.5),
     )
 
 
@@ -87,24 +82,17 @@ def bipedal_walker_hardcore() -> Experiment:
     """
     from ppo_and_friends.vector.gym_vec import GymEnv
 
-    body = BodyConfig(hidden=(256, 128, 64), activation="elu")
     return Experiment(
         env=GymEnv(id="BipedalWalker-v3", kwargs={"hardcore": True}),
         num_timesteps=6_000_000,
         envs_per_proc=64,
-        ppo=PPOConfig(
-            lr=constant(3e-4),
-            target_kl=0.012,
-            kl_reference="previous_visit",
-            epochs=5,
+        ppo=replace(
+            ADAPTIVE,
             minibatches=16,
             steps_total=16_384,
             clip_range=linear(0.2, 0.05),
             entropy_weight=constant(0.001),
             reward_clip=(-1.0, 10.0),
-            normalize_values=True,
-            max_grad_norm=1.0,
-            value_weight=2.0,
         ),
-        net=NetConfig(actor=body, critic=body, log_std_init=-1.0),
+        net=ADAPTIVE_NET,
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ppo_and_friends.config import BodyConfig, EvaluationConfig, Experiment, NetConfig, PPOConfig
+from dataclasses import replace
+
+from environments.settings import net
+from ppo_and_friends.config import EvaluationConfig, Experiment, NetConfig, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import constant, linear
 
@@ -32,7 +35,7 @@ def cart_pole() -> Experiment:
             normalize_observations=False,
             normalize_rewards=False,
         ),
-        net=_net(64),
+        net=net(64, 64),
         evaluation=EvaluationConfig(every=2),  # ten times 5 000 steps would be half as many as it trains on
     )
 
@@ -77,7 +80,7 @@ def acrobot() -> Experiment:
         num_timesteps=500_000,
         envs_per_proc=16,
         ppo=PPOConfig(gae_lambda=0.94, epochs=4, minibatches=32, steps_total=4096),
-        net=_net(64),
+        net=net(64, 64),
     )
 
 
@@ -103,7 +106,7 @@ def mountain_car() -> Experiment:
             steps_total=2048,
             entropy_weight=linear(0.01, 0.0),
         ),
-        net=_net(64),
+        net=net(64, 64),
     )
 
 
@@ -131,16 +134,5 @@ def mountain_car_continuous() -> Experiment:
             max_grad_norm=5.0,
             value_weight=0.19,
         ),
-        net=NetConfig(
-            actor=BodyConfig(hidden=(64, 64)),
-            critic=BodyConfig(hidden=(64, 64)),
-            distribution="gsde",
-            log_std_init=0.0,
-            sde_sample_every=16,
-        ),
+        net=replace(net(64, 64), distribution="gsde", sde_sample_every=16),
     )
-
-
-def _net(width: int) -> NetConfig:
-    body = BodyConfig(hidden=(width, width))
-    return NetConfig(actor=body, critic=body)

@@ -13,39 +13,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ppo_and_friends.config import Activation, BodyConfig, Experiment, NetConfig, PPOConfig
+from environments.settings import ADAPTIVE, ADAPTIVE_NET, WIDE, net
+from ppo_and_friends.config import Experiment, NetConfig, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import constant, linear
 
 _PPO = PPOConfig(lr=linear(3e-4, 0.0), epochs=10, minibatches=32, steps_total=2048)
-_WIDE = replace(_PPO, lr=linear(1e-3, 0.0), stop_kl=0.03, normalize_values=True)
-_ADAPTIVE = PPOConfig(
-    lr=constant(3e-4),
-    target_kl=0.012,
-    kl_reference="previous_visit",
-    epochs=5,
-    minibatches=4,
-    steps_total=4096,
-    normalize_values=True,
-    max_grad_norm=1.0,
-    value_weight=2.0,
-)
-
-
-def _net(width: int = 64, log_std_init: float = 0.0, activation: Activation = "tanh") -> NetConfig:
-    body = BodyConfig(hidden=(width, width), activation=activation)
-    return NetConfig(actor=body, critic=body, log_std_init=log_std_init)
 
 
 def _experiment(task: Any, num_timesteps: int, rows: int, ppo: PPOConfig, net: NetConfig) -> Experiment:
     from ppo_and_friends.vector.sim.task_env import SimEnv
 
     return Experiment(env=SimEnv(task=task), num_timesteps=num_timesteps, envs_per_proc=rows, ppo=ppo, net=net)
-
-
-def _adaptive_net() -> NetConfig:
-    body = BodyConfig(hidden=(256, 128, 64), activation="elu")
-    return NetConfig(actor=body, critic=body, log_std_init=-1.0)
 
 
 @experiment("Ant")
@@ -59,7 +38,7 @@ def ant() -> Experiment:
     """
     from environments.tasks.ant import Ant
 
-    return _experiment(Ant(), 3_000_000, 64, _ADAPTIVE, _adaptive_net())
+    return _experiment(Ant(), 3_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
 
 
 @experiment("HalfCheetah")
@@ -73,7 +52,7 @@ def half_cheetah() -> Experiment:
     """
     from environments.tasks.half_cheetah import HalfCheetah
 
-    return _experiment(HalfCheetah(), 3_000_000, 16, _WIDE, _net(256, log_std_init=-1.0, activation="relu"))
+    return _experiment(HalfCheetah(), 3_000_000, 16, WIDE, net(256, 256, activation="relu", log_std_init=-1.0))
 
 
 @experiment("Hopper")
@@ -85,7 +64,7 @@ def hopper() -> Experiment:
     """
     from environments.tasks.hopper import Hopper
 
-    return _experiment(Hopper(), 3_000_000, 16, _PPO, _net())
+    return _experiment(Hopper(), 3_000_000, 16, _PPO, net(64, 64))
 
 
 @experiment("Walker2d")
@@ -97,7 +76,7 @@ def walker2d() -> Experiment:
     """
     from environments.tasks.walker2d import Walker2d
 
-    return _experiment(Walker2d(), 3_000_000, 16, _WIDE, _net(256, log_std_init=-1.0, activation="relu"))
+    return _experiment(Walker2d(), 3_000_000, 16, WIDE, net(256, 256, activation="relu", log_std_init=-1.0))
 
 
 @experiment("Swimmer")
@@ -111,7 +90,7 @@ def swimmer() -> Experiment:
     from environments.tasks.swimmer import Swimmer
 
     ppo = replace(_PPO, gamma=0.9999, gae_lambda=0.98)
-    return _experiment(Swimmer(), 1_000_000, 4, ppo, _net())
+    return _experiment(Swimmer(), 1_000_000, 4, ppo, net(64, 64))
 
 
 @experiment("Humanoid")
@@ -123,7 +102,7 @@ def humanoid() -> Experiment:
     """
     from environments.tasks.humanoid import Humanoid
 
-    return _experiment(Humanoid(), 2_000_000, 64, _ADAPTIVE, _adaptive_net())
+    return _experiment(Humanoid(), 2_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
 
 
 @experiment("HumanoidStandup")
@@ -135,7 +114,7 @@ def humanoid_standup() -> Experiment:
     """
     from environments.tasks.humanoid_standup import HumanoidStandup
 
-    return _experiment(HumanoidStandup(), 2_000_000, 64, _ADAPTIVE, _adaptive_net())
+    return _experiment(HumanoidStandup(), 2_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
 
 
 @experiment("InvertedPendulum")
@@ -147,7 +126,7 @@ def inverted_pendulum() -> Experiment:
     """
     from environments.tasks.inverted_pendulum import InvertedPendulum
 
-    return _experiment(InvertedPendulum(), 300_000, 8, _PPO, _net())
+    return _experiment(InvertedPendulum(), 300_000, 8, _PPO, net(64, 64))
 
 
 @experiment("InvertedDoublePendulum")
@@ -162,4 +141,4 @@ def inverted_double_pendulum() -> Experiment:
     from environments.tasks.inverted_double_pendulum import InvertedDoublePendulum
 
     ppo = replace(_PPO, normalize_observations=False, normalize_values=True, entropy_weight=constant(0.001))
-    return _experiment(InvertedDoublePendulum(), 500_000, 8, ppo, _net())
+    return _experiment(InvertedDoublePendulum(), 500_000, 8, ppo, net(64, 64))

@@ -120,10 +120,10 @@ class CompiledStep:
             return learner.eager_step(batch)
         self.bound.check_buffers()
         if self.whole is not None:
-            return self.whole(*self.own, *[batch[i] if j is None else batch[i][j] for i, j in self.places])[0]
+            return self.whole(*self.own, *batch.at(self.places))[0]
         if self.parts is not None:
             gradient, move = self.parts
-            (parameters,) = gradient(*self.own, *[batch[i] if j is None else batch[i][j] for i, j in self.places])
+            (parameters,) = gradient(*self.own, *batch.at(self.places))
             learner.comm.sum_(learner.flat.reduced)
             move(*self.own)
             return parameters
@@ -168,9 +168,7 @@ class CompiledStep:
         fixed, end = len(StepTensors._fields) - 1, len(self.own) - len(self.bound.buffers)
         return StepTensors._make((*tensors[:fixed], tuple(tensors[fixed:end]))), tensors[end:]
 
-    def _gradient(
-        self, tensors: StepTensors, buffers: Sequence[Tensor], batch: Batch
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _gradient(self, tensors: StepTensors, buffers: Sequence[Tensor], batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Gradient, tail and distribution parameters, derived by the flat buffer."""
         learner, flat = self.learner, self.learner.flat
 

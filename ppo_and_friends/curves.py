@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.progress_csv import parse_rows
+from ppo_and_friends.progress_csv import PHASE, parse_rows
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import FREE_SETTINGS, flat, read_config
 
@@ -142,7 +142,7 @@ def _positions(rows: Sequence[Mapping[str, str]], names: Iterable[str], x: str) 
         return _numbers(rows, "timesteps")
     if "seconds" in names:
         return _numbers(rows, "seconds") / 60
-    phases = [np.nan_to_num(_numbers(rows, name)) for name in names if name.startswith("seconds_")]
+    phases = [np.nan_to_num(_numbers(rows, name)) for name in names if name.startswith(PHASE)]
     return np.sum(phases, 0, initial=0.0).cumsum() / 60
 
 

@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Collection
 from typing import Protocol, TextIO
 
+from ppo_and_friends.progress_csv import PHASE
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.types import Spec
 
 SECONDS_BETWEEN_LINES = 5.0
 WINDOW = 50  # iterations over which pace and phases are averaged
-PHASE = "seconds_"  # metrics whose names start so are phases of an iteration
 INDENT = " " * 5
 
 Metrics = dict[str, float]

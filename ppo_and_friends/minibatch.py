@@ -53,9 +53,13 @@ class Batch(NamedTuple):
                 found.setdefault(id(tensor), (index, part if isinstance(field, tuple) else None))
         return list(found.values())
 
+    def at(self, places: Sequence[tuple[int, int | None]]) -> list[Tensor]:
+        """The tensors at `places`, of this batch or of one like it."""
+        return [self[i] if j is None else self[i][j] for i, j in places]  # type: ignore[index]
+
     def tensors(self) -> list[Tensor]:
-        """The tensors at `places`."""
-        return [self[i] if j is None else self[i][j] for i, j in self.places()]  # type: ignore[index]
+        """Every tensor, once."""
+        return self.at(self.places())
 
     def builder(self) -> Callable[[Sequence[Tensor]], Batch]:
         """From other tensors, in the order of `tensors`, to a batch like this: the same objects where it has them."""

@@ -88,7 +88,7 @@ def draw(curves: Sequence[Curve], x: str, y: str) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError('Curves need matplotlib: pip install "ppo_and_friends[plot]".') from error
+        raise UserError('Curves need matplotlib: pip install ".[plot]".') from error
     figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for curve in curves:

@@ -9,6 +9,8 @@ from pathlib import Path
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.files import write_atomically
 
+PHASE = "seconds_"  # metrics whose names start so are phases of an iteration
+
 
 class ProgressCsv:
     """Appends rows. Columns that appear later are added to all rows, empty in the earlier ones.

@@ -199,7 +199,7 @@ class Training:
             self._say(f"Changed: {change}")
         load_or_explain(lambda: ppo.load_shared_state(state["shared"]), "network or add-on settings")
         self.best_score = state["best_score"]
-        self.seconds_before = state.get("seconds", 0.0)  # states of version 0.1.0 have none
+        self.seconds_before = state["seconds"]
         same = state["size"] == ppo.comm.size and state["rows"] == ppo.experiment.envs_per_proc
         exact = same and not changes and ppo.load_own_state(state["ranks"][ppo.comm.rank])
         if not exact:

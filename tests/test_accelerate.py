@@ -53,7 +53,9 @@ CASES = {
         kl_reference="previous_visit",
         bounds_weight=0.1,
     ),
-    "masked": experiment(Toy(MULTI_DISCRETE, masked=True), replace(NET, shared=True), stop_kl=1e3, value_clip=0.2, minibatches=1),
+    "masked": experiment(
+        Toy(MULTI_DISCRETE, masked=True), replace(NET, shared=True), stop_kl=1e3, value_clip=0.2, minibatches=1
+    ),
 }
 
 
@@ -116,6 +118,28 @@ def test_a_bad_number_is_found_in_compiled_code_and_changes_nothing() -> None:
     guess.scale = guess.scale.clone()
     with pytest.raises(RuntimeError, match="The buffer scale was bound anew: write it in place"):
         ppo.iterate()
+
+
+def test_a_minibatch_of_another_size_runs_as_it_is() -> None:
+    ppo = made(CASES["box"], True)
+    learner, seen = ppo.groups[0].learner, []
+
+    def keep(batch: Batch) -> Tensor:
+        seen.append(batch)
+        return learner.eager_step(batch)
+
+    learner.step, fast = keep, learner.step
+    ppo.iterate()
+    fast(seen[0])  # compiles
+    half = seen[0].split(seen[0].weights.shape[1] // 2)[0]
+    moving = [*learner.tensors[:-1], *learner.tensors.lrs]
+    before, after = [tensor.clone() for tensor in moving], []
+    for step in (fast, learner.eager_step):
+        for tensor, value in zip(moving, before, strict=True):
+            tensor.copy_(value)
+        step(half)
+        after.append(learner.flat.values.clone())
+    assert torch.equal(*after) and not torch.equal(after[0], before[0])
 
 
 def branching(specs: Any, config: BodyConfig) -> nn.Module:

@@ -126,15 +126,16 @@ def test_speed_over_ranks_leaves_the_first_iterations_out() -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize(("kind", "samples"), [("strong", 4096), ("weak", None)])
+@pytest.mark.parametrize(("kind", "samples"), [("strong", 4096), ("dealt", 4096), ("weak", None)])
 def test_rollouts_of_many_ranks(kind: str, samples: int | None, ranks: int) -> None:
-    words = scaling.flags(kind)
+    words = scaling.flags(kind, ranks)
     flags = dict(zip(words[::2], words[1::2], strict=True))
     assert {flag.removeprefix("--") for flag in flags} <= leaves(registry.build("HalfCheetah")).keys()
     experiment = registry.build("HalfCheetah")
     rows = ranks * int(flags["--envs_per_proc"])
     total = int(flags.get("--ppo.steps_total", 0)) or rows * int(flags["--ppo.steps_per_row"])
     assert total == (samples or 4096 * ranks) and total % rows == 0
+    assert rows == (16 if kind == "dealt" else 16 * ranks)
     assert steps_per_row(experiment, 1) == experiment.ppo.steps_total  # the launcher leaves steps_per_row free
 
 

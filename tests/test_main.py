@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -257,6 +258,19 @@ def test_a_drawn_seed_is_said_and_can_be_given(tmp_path: Path) -> None:
     drawn, given, default = (timeless(tmp_path / name) for name in ("drawn", "given", "default"))
     assert unlike(drawn, given) == []
     assert unlike(drawn["shared"]["groups"], default["shared"]["groups"])
+
+
+def test_seconds_go_on_where_a_run_is_resumed(tmp_path: Path) -> None:
+    for iterations in (20, 21):
+        succeed(*CART, "--max_iterations", iterations, "--state_path", tmp_path)
+    with open(tmp_path / "CartPole" / "progress.csv", newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert len(seconds) == 21 and seconds == sorted(seconds)
+
+
+def test_a_resumed_run_may_compile_or_not(path: Path) -> None:
+    words = (*CART, *EVALUATED, "--num_timesteps", 4 * ROLLOUT, "--state_path", path, "--compile")
+    assert "Resumed" in succeed(*words, "auto")
 
 
 @pytest.mark.parametrize("name", ["CartPole", "Pendulum", "Acrobot", "HalfCheetah"])

@@ -132,7 +132,7 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(
     later = run(tmp_path / "later", points((3, 1.0), (4, 2.0)))
     assert "no stretch in common" in refusal(good, later, capsys=capsys)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert 'pip install "ppo_and_friends[plot]"' in refusal(good, capsys=capsys)
+    assert 'pip install ".[plot]"' in refusal(good, capsys=capsys)
     with pytest.raises(UserError, match="config.json' cannot be read"):
         (good / "config.json").unlink()
         read_run(good, "steps", "mean_return")

@@ -14,20 +14,20 @@ from ppo_and_friends.errors import UserError
 
 # What registers the ids of an environment family when it is imported, after what it needs: (modules, pip's name)
 FAMILIES = {
-    "ALE": (("ale_py",), "ppo_and_friends[atari]"),
-    "dm_control": (("dm_control", "shimmy"), "ppo_and_friends[dm-control]"),
-    "GymV21Environment-v0": (("gym", "shimmy"), "ppo_and_friends[gym]"),
-    "GymV26Environment-v0": (("gym", "shimmy"), "ppo_and_friends[gym]"),
+    "ALE": (("ale_py",), ".[atari]"),
+    "dm_control": (("dm_control", "shimmy"), ".[dm-control]"),
+    "GymV21Environment-v0": (("gym", "shimmy"), ".[gym]"),
+    "GymV26Environment-v0": (("gym", "shimmy"), ".[gym]"),
 }
 # pip's name for a module that environments import
 PACKAGES = {
     "Box2D": "gymnasium[box2d]",
     "pygame": "gymnasium[classic-control]",
     "mujoco": "gymnasium[mujoco]",
-    "ale_py": "ppo_and_friends[atari]",
-    "gym": "ppo_and_friends[gym]",
-    "shimmy": "ppo_and_friends[gym]",
-    "dm_control": "ppo_and_friends[dm-control]",
+    "ale_py": ".[atari]",
+    "gym": ".[gym]",
+    "shimmy": ".[gym]",
+    "dm_control": ".[dm-control]",
     "cv2": "opencv-python-headless",
 }
 

@@ -1,0 +1,33 @@
+"""Settings that several launchers share, whatever the environment.
+
+WIDE        a wide relu network (`net(256, activation="relu")`), a large step size that falls to 0, epochs that end at
+            a KL divergence of 0.03, normalised values
+ADAPTIVE    rl_games' idea for EnvPool's MuJoCo: many rows, few large minibatches, a step size that follows the KL
+            divergence; with ADAPTIVE_NET
+"""
+
+from __future__ import annotations
+
+from ppo_and_friends.config import Activation, BodyConfig, NetConfig, PPOConfig
+from ppo_and_friends.schedules import constant, linear
+
+
+def net(*hidden: int, activation: Activation = "tanh", log_std_init: float = 0.0) -> NetConfig:
+    """Actor and critic alike, with layers of these widths."""
+    body = BodyConfig(hidden=hidden, activation=activation)
+    return NetConfig(actor=body, critic=body, log_std_init=log_std_init)
+
+
+WIDE = PPOConfig(lr=linear(1e-3, 0.0), stop_kl=0.03, normalize_values=True, epochs=10, minibatches=32, steps_total=2048)
+ADAPTIVE = PPOConfig(
+    lr=constant(3e-4),
+    target_kl=0.012,
+    kl_reference="previous_visit",
+    epochs=5,
+    minibatches=4,
+    steps_total=4096,
+    normalize_values=True,
+    max_grad_norm=1.0,
+    value_weight=2.0,
+)
+ADAPTIVE_NET = net(256, 128, 64, activation="elu", log_std_init=-1.0)
