@@ -27,6 +27,13 @@ def test_epochs_stop_when_the_divergence_from_the_rollouts_policy_exceeds_its_bo
     assert made(**fast, stop_kl=1e3).iterate()["epochs"] == 8
 
 
+@pytest.mark.parametrize("minibatches", [1, 3])
+def test_an_epoch_has_as_many_steps_as_minibatches(minibatches: int) -> None:
+    ppo = made(minibatches=minibatches, epochs=2)
+    ppo.iterate()
+    assert float(ppo.groups[0].learner.tensors.steps) == 2 * minibatches
+
+
 @pytest.mark.parametrize("reference", ["rollout", "previous_visit"])
 def test_the_learning_rate_rises_below_half_the_target_and_falls_above_twice_it(reference: str) -> None:
     start = {"lr": constant(1e-3), "kl_reference": reference, "lr_bounds": (1e-4, 2e-2), "epochs": 3}

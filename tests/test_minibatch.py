@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ppo_and_friends.minibatch import Batch, deal, epoch, fold
+from ppo_and_friends.minibatch import Batch, deal, epoch, everything, fold
 
 
 def numbered(rows: slice, total: int, chunks: int) -> Batch:
@@ -69,6 +69,12 @@ def test_data_is_not_changed_by_an_epoch() -> None:
     for _, batch in epoch(data, *deal(3, 0, 3, 5, 4, Generator().manual_seed(0))):
         batch.weights.zero_()
     assert torch.equal(data.weights, torch.ones(1, 15))
+
+
+def test_one_minibatch_is_the_data_in_its_order() -> None:
+    data = numbered(slice(0, 3), 3, 4)
+    columns, batch = everything(data)
+    assert batch is data and columns.tolist() == list(range(12))
 
 
 def test_fields_that_are_one_object_stay_one_object() -> None:
