@@ -2,7 +2,11 @@
 
 import sys
 
-from ppo_and_friends.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from ppo_and_friends.cli import main
+
+        code = main()
+    except KeyboardInterrupt:  # while something was still being imported
+        code = 130
+    sys.exit(code)

@@ -2,7 +2,8 @@
 
     python benchmarks/collector.py [--rows 64] [--threads 1 2] [--steps 256] [--rounds 7]
 
-Recorded random actions take the network's place, so what is left is what the collector and the task cost. Bare
+Recorded random actions take the network's place, so what is left is what the collector and the task cost; drawing
+noise and the log-probabilities of a Gaussian are part of the collector. Bare
 engine and collector alternate, so that both meet the same load of the machine; the ratio is the median over rounds.
 """
 
@@ -18,10 +19,12 @@ from torch import Generator, Tensor, nn
 
 from environments.tasks.half_cheetah import HalfCheetah
 from ppo_and_friends.collect import Collector
+from ppo_and_friends.config import NetConfig
 from ppo_and_friends.networks.cores import IdentityCore
-from ppo_and_friends.networks.distributions import Distribution
+from ppo_and_friends.networks.distributions import Gaussian
 from ppo_and_friends.networks.net import Action
 from ppo_and_friends.rows import Rows
+from ppo_and_friends.types import ActionSpace
 from ppo_and_friends.vector.sim.batch_cpu import BatchSim
 from ppo_and_friends.vector.sim.task_env import SimEnv
 
@@ -29,13 +32,12 @@ from ppo_and_friends.vector.sim.task_env import SimEnv
 class Recorded(nn.Module):
     """What a collector asks of a net, from a list of actions `[T, N, columns]`."""
 
-    def __init__(self, actions: Tensor) -> None:
+    def __init__(self, space: ActionSpace, actions: Tensor) -> None:
         super().__init__()
         _, rows, columns = actions.shape
         self.actions, self.taken = actions, 0
         self.actor_core = IdentityCore(columns)
-        self.distribution = Distribution()
-        self.distribution.register_buffer("anchor", torch.zeros(0))
+        self.distribution = Gaussian(columns, space, NetConfig())
         self.rest = torch.zeros(rows, 2 * columns), torch.zeros(rows, 0)
 
     def act(self, *_: Any) -> Action:
@@ -64,7 +66,7 @@ def measure(rows: int, threads: int, steps: int, rounds: int) -> dict[str, list[
     sim = BatchSim(task.model(), rows, threads, task.name)
     spec = env.spec.groups[0]
     actions = torch.rand(steps, rows, spec.action.columns, generator=Generator().manual_seed(0)) * 2 - 1
-    storage = Rows(spec, Recorded(actions), steps, 1, Generator())  # type: ignore[arg-type]
+    storage = Rows(spec, Recorded(spec.action, actions), steps, 1, Generator())  # type: ignore[arg-type]
     collector = Collector(env, [storage], steps, False, 0)
     everything = torch.ones(rows, dtype=torch.bool)
     collector.collect()

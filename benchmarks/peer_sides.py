@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,19 @@ def reference(name: str) -> str:
     return f"{common.ROOT / 'benchmarks' / 'peer_experiments.py'}:{name}"
 
 
-def rate(stamps: list[Stamp], warmup: float) -> float:
-    """Steps a second from the first stamp after `warmup` seconds to the last.
+def counted(stamps: list[Stamp], warmup: float) -> list[Stamp]:
+    """Those from `warmup` seconds after the first on."""
+    return [stamp for stamp in stamps if stamp[0] >= stamps[0][0] + warmup]
 
-    Raises:
-        ValueError: not one whole iteration came after the warm-up.
-    """
-    start = stamps[0][0] + warmup
-    later = [stamp for stamp in stamps if stamp[0] >= start]
-    if len(later) < 2:
-        raise ValueError("no whole iteration fits into --seconds: give more of them")
-    (began, first), (ended, last) = later[0], later[-1]
+
+def enough(stamps: list[Stamp], warmup: float, seconds: float) -> bool:
+    """Whether `seconds` after the warm-up are over, and a whole iteration fell into what counts."""
+    return stamps[-1][0] >= stamps[0][0] + warmup + seconds and len(counted(stamps, warmup)) >= 2
+
+
+def rate(stamps: list[Stamp], warmup: float) -> float:
+    """Steps a second from the first stamp after `warmup` seconds to the last; `enough` of them."""
+    (began, first), *_, (ended, last) = counted(stamps, warmup)
     return (last - first) / (ended - began)
 
 
@@ -48,14 +49,11 @@ def steady_ours(options: argparse.Namespace) -> dict[str, float]:
     ppo = PPO(registry.build(reference(options.name)))
     accelerate(ppo, str)  # as a run from the command line does
 
-    def stamps() -> Iterator[Stamp]:
-        end = time.perf_counter() + options.warmup + options.seconds
-        while time.perf_counter() < end:
-            yield time.perf_counter(), ppo.timesteps
-            ppo.iterate()
-        yield time.perf_counter(), ppo.timesteps
-
-    return {"rate": rate(list(stamps()), options.warmup), "threads": ppo.threads}
+    stamps = [(time.perf_counter(), ppo.timesteps)]
+    while not enough(stamps, options.warmup, options.seconds):
+        ppo.iterate()
+        stamps.append((time.perf_counter(), ppo.timesteps))
+    return {"rate": rate(stamps, options.warmup), "threads": ppo.threads}
 
 
 def sb3(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -78,12 +76,11 @@ def steady_sb3(options: argparse.Namespace) -> dict[str, float]:
 
     stamps: list[Stamp] = []
     model, _ = sb3(options)
-    end = time.perf_counter() + options.warmup + options.seconds
 
     class Clock(BaseCallback):
         def _on_rollout_start(self) -> None:
             stamps.append((time.perf_counter(), self.num_timesteps))
-            self.over = stamps[-1][0] >= end
+            self.over = enough(stamps, options.warmup, options.seconds)
 
         def _on_step(self) -> bool:
             return not self.over

@@ -123,7 +123,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the peer's torch")
     parser.add_argument("--warmup", type=float, default=30.0, help="seconds of steady that do not count")
-    parser.add_argument("--seconds", type=float, default=30.0, help="seconds of steady that count")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="seconds of steady that count; one iteration at least"
+    )
     parser.add_argument("--timesteps", type=int, default=300_000, help="of start and score")
     parser.add_argument("--episodes", type=int, default=20, help="of score")
     options = parser.parse_args()

@@ -34,7 +34,8 @@ SECTIONS = {
         "Ranks",
         "`python benchmarks/scaling.py`",
         "HalfCheetah. Strong: one rollout of 4096 samples, each rank with the launcher's 16 rows. Dealt: the same with "
-        "the 16 rows dealt out over the ranks. Weak: 4096 samples on every rank. Returns: at equal environment steps.",
+        "the 16 rows dealt out over the ranks. Weak: 4096 samples on every rank, which at equal environment "
+        "steps means fewer updates, and so lower returns, with more ranks.",
     ),
     "overhead": (
         "Logging, evaluation and checkpoints",
@@ -82,12 +83,17 @@ def measured(rows: list[dict[str, str]]) -> str:
         cells = []
         for (setting, side), each in by_side(run).items():
             values = [float(row["value"]) for row in each]
-            ratios = [float(row["ratio"]) for row in each if row["ratio"]]
-            spread = f"{number(min(values))} to {number(max(values))}, {len(values)} rounds"
-            ratio = f"{statistics.median(ratios):.3f}" if ratios else ""
+            rounds = f"{len(values)} round{'s' if len(values) > 1 else ''}"
+            spread = f"{number(min(values))} to {number(max(values))}, {rounds}"
+            ratio = f"{statistics.median(ratios(each)):.3f}" if ratios(each) else ""
             cells.append((setting, side, f"{number(statistics.median(values))} {each[0]['unit']}", spread, ratio))
         parts.append(f"{line}:\n\n{table(('setting', 'side', 'median', 'range', 'ratio'), cells)}")
     return "\n".join(parts)
+
+
+def ratios(rows: Iterable[dict[str, str]]) -> list[float]:
+    """Of the rounds in which the base was measured too."""
+    return [float(row["ratio"]) for row in rows if row["ratio"]]
 
 
 def by_side(rows: Iterable[dict[str, str]]) -> dict[tuple[str, str], list[dict[str, str]]]:
@@ -104,7 +110,8 @@ def scored(rows: list[dict[str, str]]) -> str:
     for row in rows:
         groups.setdefault(tuple(row[name] for name in names), []).append(row)
     cells = []
-    for (environment, steps, ranks, flags, machine, cores), each in groups.items():
+    for (environment, steps, ranks, flags, machine, cores), each in sorted(groups.items()):
+        each.sort(key=lambda row: int(row["seed"]))
         means = [float(row["mean"]) for row in each]
         minutes = [float(row["minutes"]) for row in each if row["minutes"]]
         score = f"{statistics.fmean(means):.1f} +- {statistics.pstdev(means):.1f}"
@@ -152,6 +159,20 @@ def page(folder: Path = common.RESULTS) -> str:
     return "\n".join(parts)
 
 
+def speedups(rows: Iterable[dict[str, str]]) -> dict[str, list[tuple[int, float]]]:
+    """(ranks, speed over that of the fewest ranks) of each setting on each machine, by its label."""
+    found = {}
+    for key, each in groupby(rows, key=lambda row: (row["setting"], row["machine"], row["cores"])):
+        sides = by_side(row for row in each if row["unit"] == "steps/s")
+        points = [
+            (int(side.split()[0]), statistics.median(ratios(group) or [1.0]))  # the base has no ratio
+            for (_, side), group in sides.items()
+        ]
+        if points:
+            found["{}\n{}, {} cores".format(*key)] = sorted(points)
+    return found
+
+
 def plot(rows: list[dict[str, str]], path: Path) -> None:
     """Speed over ranks, relative to the fewest, beside the straight line."""
     import matplotlib
@@ -160,18 +181,10 @@ def plot(rows: list[dict[str, str]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(4.5, 3.2), dpi=90)
-    most = 1
-    for (setting, machine, cores), each in groupby(
-        rows, key=lambda row: (row["setting"], row["machine"], row["cores"])
-    ):
-        sides = by_side(row for row in each if row["unit"] == "steps/s")
-        points = [
-            (int(side.split()[0]), statistics.median(float(row["ratio"] or 1) for row in group))
-            for (_, side), group in sides.items()
-        ]
-        if points:
-            axes.plot(*zip(*sorted(points), strict=True), marker="o", label=f"{setting}\n{machine}, {cores} cores")
-            most = max(most, *(ranks for ranks, _ in points))
+    found = speedups(rows)
+    for label, points in found.items():
+        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+    most = max((points[-1][0] for points in found.values()), default=1)
     axes.plot([1, most], [1, most], color="grey", linestyle=":", label="ideal")
     axes.set(xlabel="ranks", ylabel="speed over that of one rank", xscale="log", yscale="log")
     axes.set_xticks(ticks := [2**power for power in range(most.bit_length())], ticks)

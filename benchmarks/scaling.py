@@ -47,6 +47,21 @@ def flags(kind: str, ranks: int) -> tuple[str, ...]:
     return (*SETTINGS, "--envs_per_proc", str(rows), "--ppo.steps_total", str(TOTAL))
 
 
+def check(kind: str, ranks: int, steps: int) -> None:
+    """Before anything is trained.
+
+    Raises:
+        ValueError: this kind cannot be dealt out to so many ranks, or a run would end before two rollouts.
+    """
+    flags(kind, ranks)
+    rollout = ROWS * STEPS * ranks if kind == "weak" else TOTAL
+    if steps < 2 * rollout:
+        raise ValueError(
+            f"--train-steps {steps} is less than two rollouts of {rollout} samples ({kind}, {ranks} ranks), and the "
+            f"first is not counted: give --train-steps {2 * rollout} or more"
+        )
+
+
 def spent(row: dict[str, str]) -> float:
     """Seconds of one iteration's phases but evaluation."""
     phases = {name: value for name, value in row.items() if name.startswith(PHASE) and value}
@@ -99,8 +114,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     origin = common.origin("mpi4py")
-    print(common.describe(origin))
     options.ranks = options.ranks or [2**power for power in range(int(origin["cores"]).bit_length())]
+    try:
+        for kind in options.kinds:
+            for ranks in options.ranks:
+                check(kind, ranks, options.train_steps)
+    except ValueError as error:
+        parser.error(str(error))
+    print(common.describe(origin))
     print(f"started by {' '.join(common.mpirun(max(options.ranks), bind=True))}")
     for kind in options.kinds:
         measure(kind, options, origin)

@@ -1,7 +1,7 @@
 """Settings that several launchers share, whatever the environment.
 
-WIDE        a wide relu network (`net(256, activation="relu")`), a large step size that falls to 0, epochs that end at
-            a KL divergence of 0.03, normalised values
+WIDE        for a wide relu network (`net(256, 256, activation="relu")`): a large step size that falls to 0, epochs that
+            end at a KL divergence of 0.03, normalised values
 ADAPTIVE    rl_games' idea for EnvPool's MuJoCo: many rows, few large minibatches, a step size that follows the KL
             divergence; with ADAPTIVE_NET
 """

@@ -21,4 +21,6 @@ def main(path: str, environment: str = "CartPole-v1") -> float:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        sys.exit("Name a trained run: python examples/load_and_predict.py saved_states/CartPole")
     print(main(*sys.argv[1:]))

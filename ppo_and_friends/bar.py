@@ -10,11 +10,9 @@ from itertools import zip_longest
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
-from rich.constrain import Constrain
 from rich.live import Live
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Tasks
-from rich.table import Column
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from ppo_and_friends.display import Metrics, Standing, number, printable
@@ -22,11 +20,11 @@ from ppo_and_friends.schedules import Progress
 
 SECONDS_BETWEEN_DRAWINGS = 0.1
 SHARE_OF_TIME = 0.02  # that drawing may take of training, on a slow terminal too
-WIDEST = 120  # columns of the bar
+WIDEST = 120  # columns of the line with the bar
+SHORTEST = 3  # columns of the bar itself
 GAP = "   "  # between blocks
 LONGEST = 8  # lines of a block
 CUT = "crop"  # not "ellipsis": that character is not in every encoding
-ETA_WINDOW = 600.0  # seconds; it must hold two iterations, however long they take
 
 EPISODES = {"return": "mean_return", "length": "mean_length", "episodes": "episodes"}
 UPDATE = {
@@ -46,19 +44,6 @@ class BarDisplay:
     def __init__(self, start: Progress, best: float, verbose: bool, stream: TextIO) -> None:
         self._standing, self._verbose, self._stream = Standing(start, best), verbose, stream
         self._draw_after = -math.inf
-        cut = Column(no_wrap=True, overflow=CUT)
-        self._tasks = Tasks(
-            TaskProgressColumn(table_column=cut),
-            BarColumn(None),
-            TextColumn("{task.completed:,}/{task.total:,} steps", table_column=cut),
-            TimeElapsedColumn(table_column=cut),
-            TextColumn("ETA", table_column=cut),
-            TimeRemainingColumn(table_column=cut),
-            auto_refresh=False,
-            speed_estimate_period=ETA_WINDOW,
-            expand=True,
-        )
-        self._task = self._tasks.add_task("", total=start.total, completed=start.timesteps)
         self._console = Console(file=stream, force_terminal=True)
         self._live = Live(
             console=self._console,
@@ -71,7 +56,6 @@ class BarDisplay:
 
     def update(self, metrics: Metrics) -> None:
         self._standing.update(metrics)
-        self._tasks.update(self._task, completed=self._standing.timesteps)
         began = time.monotonic()
         if began >= self._draw_after:
             self._live.refresh()
@@ -85,11 +69,32 @@ class BarDisplay:
         text = self._side_by_side(self._numbers())
         if self._verbose:
             text.append("\n").append_text(self._side_by_side(self._details()))
-        return Group(Constrain(self._tasks, WIDEST), text)
+        return Group(self._progress(), text)
+
+    def _progress(self) -> RenderableType:
+        """How far, how long and how long still; what does not fit is left out whole, the least needed first."""
+        standing = self._standing
+        cells = {
+            "share": Text(f"{standing.fraction:4.0%}", "progress.percentage"),
+            "steps": Text(f"{standing.timesteps:,}/{standing.total:,} steps"),
+            "elapsed": Text(standing.elapsed, "progress.elapsed"),
+            "remaining": Text(f"ETA {standing.remaining}", "progress.remaining"),
+        }
+        width = min(self._console.width, WIDEST)
+        for name in ("elapsed", "steps", "remaining", "share"):
+            if sum(len(cell) + 1 for cell in cells.values()) - 1 > width:
+                del cells[name]
+        free = width - sum(len(cell) + 1 for cell in cells.values())
+        parts: list[RenderableType] = [*cells.values()]
+        if free >= SHORTEST and parts:
+            parts.insert(1, ProgressBar(standing.total, min(standing.timesteps, standing.total), free))
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row(*parts)
+        return line
 
     def _numbers(self) -> list[Block]:
         standing = self._standing
-        pace = {"steps/s": f"{standing.rate:,.0f}" if standing.rate else "-"}
+        pace = {"steps/s": standing.pace}
         scores = {
             "evaluation": number(standing.latest.get("evaluation_return")),
             "at step": number(standing.evaluated_at),

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code, 2 where it asks for something that cannot be."""
+    """Run one command line; returns the exit code: 2 where it asks for something that cannot be, 130 after Ctrl-C."""
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # before there was a run that could save
+        return INTERRUPTED
     except UserError as error:
         if _number(RANK_VARIABLES, 0) == 0:  # one of many equal sentences is enough
             print(f"error: {error}", file=sys.stderr)
@@ -90,7 +93,7 @@ def _defaults(words: Words) -> tuple[str, Experiment, Experiment]:
     reference, file = last(words, "environment"), last(words, "config")
     plain: Mapping[str, Any] = {}
     if file:
-        saved_reference, plain = read_config(file)
+        saved_reference, plain, _ = read_config(file)
         reference = reference or saved_reference
     if not reference:
         return "", Experiment(env=None), Experiment(env=None)
@@ -116,14 +119,23 @@ def _show_help(words: Words, experiment: Experiment) -> int:
 
 
 def _show_config(reference: str, run: RunConfig, experiment: Experiment, default: Experiment) -> None:
-    """Every setting as the flag that would set it; those that are not the launcher's say what its value is."""
+    """Every setting as the flag that would set it, so that the lines make the same run again.
+
+    Settings that are not the launcher's say what its value is. What no word can say, such as a class, is a comment."""
+    from ppo_and_friends.parser import IMPLY_TEST
+
     launcher = leaves(default)
     lines = [f"# settings of {reference}; each line is a flag", f"--environment {shlex.quote(reference)}"]
-    lines += [f"--{flag} {_text(value)}" for flag, value in leaves(run).items() if value is not False]
+    for flag, value in leaves(run).items():
+        if value is not False and value != "" and (run.test or flag not in IMPLY_TEST):
+            lines.append(f"--{flag} {_text(value)}")
     for flag, value in leaves(experiment).items():
-        changed = "" if value == launcher[flag] else f"  # launcher: {_text(launcher[flag])}"
-        if flag != "name":
-            lines.append(f"--{flag} {_text(value)}".rstrip() + changed)
+        same = value == launcher[flag]
+        if flag in ("name", "addons") or (same and value == ""):  # addons: empty, or their settings have flags
+            continue
+        comment = "" if same else f"  # launcher: {_text(launcher[flag])}"
+        sign = "# " if _is_object(value) else "--"
+        lines.append(f"{sign}{flag} {_text(value)}".rstrip() + comment)
     print("\n".join(lines))
 
 
@@ -131,11 +143,16 @@ def _text(value: Any) -> str:
     """A value as the words that make it again."""
     if isinstance(value, tuple):
         return " ".join(_text(entry) for entry in value)
-    if callable(value) and not isinstance(value, Schedule):
+    if _is_object(value):
         return f"{value.__module__}:{value.__qualname__}"
     if isinstance(value, Mapping) and not set(str(value)) & set('"$`\\'):
         return f'"{value}"'  # easier to read than shlex's quotes within quotes
     return shlex.quote(str(value))
+
+
+def _is_object(value: Any) -> bool:
+    """Whether a launcher has put a class or a function there."""
+    return callable(value) and not isinstance(value, Schedule)
 
 
 def _number(variables: Sequence[str], default: int) -> int:

@@ -61,8 +61,8 @@ class Comm(Protocol):
         """Rank 0's data, on every rank. What the others pass is ignored."""
         ...
 
-    def abort(self, message: str) -> NoReturn:
-        """Print `message` with this rank's number, end every rank at once, exit code 1. Callable from any thread.
+    def abort(self, message: str, code: int = 1) -> NoReturn:
+        """Print `message` with this rank's number, end every rank at once. Callable from any thread.
 
         Where several ranks of a node fail together, one of them prints."""
         ...
@@ -92,10 +92,10 @@ class SoloComm:
         assert data is not None, "rank 0 gives the data"
         return data
 
-    def abort(self, message: str) -> NoReturn:
+    def abort(self, message: str, code: int = 1) -> NoReturn:
         print(message, file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(1)
+        os._exit(code)
 
 
 class MpiComm:
@@ -140,12 +140,12 @@ class MpiComm:
             self._world.Bcast([part, self._mpi.BYTE], root=0)
         return bytes(buffer)
 
-    def abort(self, message: str) -> NoReturn:
+    def abort(self, message: str, code: int = 1) -> NoReturn:
         say_once(self._job, f"rank {self.rank}: {message}")
         # Other threads than the main one come here too, while the main one is blocked in a collective: MPICH and
         # Open MPI both end the job then, although a library initialised as FUNNELED need not.
-        self._world.Abort(1)
-        os._exit(1)
+        self._world.Abort(code)
+        os._exit(code)
 
     def _reduce(self, name: str, tensor: Tensor, operation: Op) -> None:
         self.calls[name] += 1

@@ -185,7 +185,10 @@ class RunConfig:
     random_policy: bool = False
     render: bool = False
     render_gif: bool = False
-    gif_fps: int = 30
+    gif_fps: int = 0
+    """Environment steps that a second of --render_gif shows; 0 is the environment's own pace."""
+    gif_seconds: float = 15.0
+    """How much of the first episode --render_gif shows; inf is all of it."""
     frame_pause: float = 0.0
     """Seconds between frames of --render."""
     save_test_scores: bool = False
@@ -197,7 +200,8 @@ class RunConfig:
         _require(self.random_seed >= -1, "random_seed", self.random_seed, "0 or more, or -1 to draw one")
         _require(self.max_iterations >= 0, "max_iterations", self.max_iterations, "0 (no limit) or more")
         _require(self.save_every >= 0, "save_every", self.save_every, "0 (automatic) or more")
-        _require(1 <= self.gif_fps <= 50, "gif_fps", self.gif_fps, "between 1 and 50, the most that a GIF can show")
+        _require(self.gif_fps >= 0, "gif_fps", self.gif_fps, "0 (the environment's own pace) or more")
+        _require(self.gif_seconds > 0, "gif_seconds", self.gif_seconds, "above 0, or inf for a whole episode")
         _require(0 <= self.frame_pause < math.inf, "frame_pause", self.frame_pause, "0 or more seconds")
 
 

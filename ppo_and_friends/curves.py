@@ -18,16 +18,18 @@ from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import FREE_SETTINGS, flat, read_config
 
 LONGEST_LABEL = 3  # settings in it
+EVALUATION = "evaluation_"  # columns that come with the first evaluation
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One seed: x and y `[M]`, x rising."""
+    """One run: x and y `[M]`, x rising."""
 
     directory: Path
     environment: str  # what -e said
     name: str  # the experiment's
+    seed: int | None  # None where the directory does not say
     settings: Mapping[str, Any]  # {path of a setting: plain value}, of those that change what is learned
     x: Array
     y: Array
@@ -55,16 +57,20 @@ def read_run(directory: Path, x: str, y: str, smooth: int = 1) -> Run:
     """
     names, rows = _read_rows(directory)
     if y not in names:
+        if y.startswith(EVALUATION) and not any(name.startswith(EVALUATION) for name in names):
+            raise UserError(
+                f"{directory} was never evaluated, so it has no '{y}' yet: train on, or take another column."
+            )
         near = difflib.get_close_matches(y, names, 3, 0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}."
         raise UserError(f"{directory / 'progress.csv'} has no column '{y}': {hint}")
-    environment, experiment = read_config(str(directory / "config.json"))
+    environment, experiment, seed = read_config(str(directory / "config.json"))
     points = np.stack((_positions(rows, names, x), _numbers(rows, y)), 1)
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         raise UserError(f"{directory / 'progress.csv'} has no value of '{y}' yet: take another column, or train on.")
     name, settings = str(experiment.get("name") or environment), _settings(experiment)
-    return Run(directory, environment, name, settings, points[:, 0], _averaged(points[:, 1], smooth))
+    return Run(directory, environment, name, seed, settings, points[:, 0], _averaged(points[:, 1], smooth))
 
 
 def _read_rows(directory: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -92,6 +98,20 @@ def _settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def distinct(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
+    """Runs without those that repeat the seed and the settings of an earlier one, and a line about each of these."""
+    kept: list[Run] = []
+    first: dict[tuple[str, int], Run] = {}
+    lines: list[str] = []
+    for run in runs:
+        same = run if run.seed is None else first.setdefault((_identity(run), run.seed), run)
+        if same is run:
+            kept.append(run)
+        else:
+            lines.append(f"{run.directory} is left out: {same.directory} has the same settings and seed {run.seed}.")
+    return kept, lines
+
+
 def group(runs: Sequence[Run]) -> list[Curve]:
     """One curve for each experiment and its settings, in the order of the runs.
 
@@ -100,9 +120,14 @@ def group(runs: Sequence[Run]) -> list[Curve]:
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps([run.environment, run.settings], sort_keys=True), []).append(run)
+        groups.setdefault(_identity(run), []).append(run)
     firsts = [members[0] for members in groups.values()]
     return [_curve(_title(members, firsts), members) for members in groups.values()]
+
+
+def _identity(run: Run) -> str:
+    """What runs of one curve have in common."""
+    return json.dumps([run.environment, run.settings], sort_keys=True)
 
 
 def _curve(title: str, runs: Sequence[Run]) -> Curve:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Protocol, TextIO
 
+from ppo_and_friends.comm import Comm
 from ppo_and_friends.progress_csv import PHASE
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.types import Spec
@@ -45,12 +46,17 @@ class Display(Protocol):
         ...
 
 
-def first_line(spec: Spec, device: str, ranks: int, threads: int) -> str:
-    """Task, engine, device, ranks and threads, before anything else happens."""
-    rows = spec.groups[0].rows
-    return (
-        f"{spec.task} on {spec.engine}: device {device}, {_count(ranks, 'rank')} of {_count(rows, 'row')} "
+def first_lines(spec: Spec, device: str, comm: Comm, threads: int) -> str:
+    """Task, engine, device, ranks and threads, before anything else happens; and whether ranks lack cores."""
+    rows, ranks, cores = spec.groups[0].rows, comm.local_size, comm.local_cores
+    line = (
+        f"{spec.task} on {spec.engine}: device {device}, {_count(comm.size, 'rank')} of {_count(rows, 'row')} "
         f"and {_count(threads, 'thread')} each"
+    )
+    if ranks <= cores:
+        return line
+    return (
+        f"{line}\nWarning: {ranks} ranks share {_count(cores, 'core')} of this node: {cores} would usually be faster."
     )
 
 
@@ -73,27 +79,28 @@ def make_display(start: Progress, best: float, verbose: bool, stream: TextIO | N
 
 
 class Standing:
-    """Where a run stands: the last value of every metric, the pace and the phases of the last iterations."""
+    """Where a run stands: the last value of every metric, the pace and the phases of the last iterations.
+
+    The first iteration of this call counts for neither: it compiles, opens files and starts environments."""
 
     def __init__(self, start: Progress, best: float = -math.inf) -> None:
         self.total, self.best = start.total, best
         self.latest: Metrics = {}
         self.evaluated_at: int | None = None
-        self._points = deque([(time.monotonic(), start.timesteps)], maxlen=WINDOW + 1)
+        self.timesteps, self._began = start.timesteps, time.monotonic()
+        self._points: deque[tuple[float, int]] = deque(maxlen=WINDOW + 1)  # ends of iterations
         self._phases: deque[Metrics] = deque(maxlen=WINDOW)
 
     def update(self, metrics: Metrics) -> None:
         self.latest |= metrics
-        self._points.append((time.monotonic(), int(metrics["timesteps"])))
-        self._phases.append({name: value for name, value in metrics.items() if name.startswith(PHASE)})
+        self.timesteps = int(metrics["timesteps"])
+        if self._points:
+            self._phases.append({name: value for name, value in metrics.items() if name.startswith(PHASE)})
+        self._points.append((time.monotonic(), self.timesteps))
         if "evaluation_return" in metrics:
             self.evaluated_at = self.timesteps
             if metrics["evaluation_return"] > self.best:
                 self.best = metrics["evaluation_return"]
-
-    @property
-    def timesteps(self) -> int:
-        return self._points[-1][1]
 
     @property
     def fraction(self) -> float:
@@ -102,20 +109,30 @@ class Standing:
     @property
     def rate(self) -> float:
         """Steps a second; 0 while it is not known."""
+        if not self._phases:
+            return 0.0
         (began, first), (now, last) = self._points[0], self._points[-1]
         return (last - first) / (now - began) if now > began else 0.0
 
     @property
+    def pace(self) -> str:
+        """The rate in words."""
+        return f"{self.rate:,.0f}" if self.rate else "-"
+
+    @property
+    def elapsed(self) -> str:
+        """The time since this call began."""
+        return _clock(time.monotonic() - self._began)
+
+    @property
     def remaining(self) -> str:
         """The time that the rest takes at this rate."""
-        if not self.rate:
-            return "-:--:--"
-        seconds = round(max(0, self.total - self.timesteps) / self.rate)
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return _clock(max(0, self.total - self.timesteps) / self.rate) if self.rate else "-"
 
     def phases(self) -> dict[str, tuple[float, float]]:
         """{phase: (its share of an iteration's time, milliseconds an iteration)}; `other` is what none measures."""
-        iterations, duration = len(self._phases), self._points[-1][0] - self._points[0][0]
+        iterations = len(self._phases)
+        duration = self._points[-1][0] - self._points[0][0] if iterations else 0.0
         if not duration:
             return {}
         names = dict.fromkeys(name for phases in self._phases for name in phases)
@@ -153,12 +170,13 @@ class LineDisplay:
         words = [f"{word} {number(standing.latest.get(name))}" for word, name in IN_LINE.items()]
         self._print(
             f"{standing.fraction:4.0%} {standing.timesteps:,}/{standing.total:,} steps, "
-            f"{standing.rate:,.0f} steps/s, ETA {standing.remaining}, {', '.join(words)}"
+            f"{standing.pace} steps/s, ETA {standing.remaining}, {', '.join(words)}"
         )
         if self._verbose:
             phases = [f"{name} {share:.0%} {ms:,.1f} ms" for name, (share, ms) in standing.phases().items()]
             rest = [f"{name} {value}" for name, value in standing.rest((*IN_LINE.values(), "timesteps")).items()]
-            self._print(f"{INDENT}{', '.join(phases)}\n{INDENT}{', '.join(rest)}")
+            for words in filter(None, (phases, rest)):
+                self._print(f"{INDENT}{', '.join(words)}")
         self._shown_at, self._pending = time.monotonic(), False
 
     def _print(self, text: str) -> None:
@@ -184,6 +202,11 @@ def printable(text: str, stream: TextIO) -> str:
     """`text` with a question mark for what the stream's encoding lacks."""
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def _count(number: int, noun: str) -> str:

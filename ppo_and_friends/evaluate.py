@@ -101,9 +101,11 @@ class Evaluation:
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines = [f"{len(self.returns)} episode{'s' if len(self.returns) > 1 else ''}"]
         lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        lines += [f"{name}: {value:.4g}" for name, value in self.logs.items()]
         if self.n_cut:
             lines.append(f"{self.n_cut} of them had not ended after {max(self.lengths)} steps and were cut there.")
+        if self.logs:
+            lines.append("What the environment reported with the last step, mean over episodes:")
+        lines += [f"{name}: {value:.4g}" for name, value in self.logs.items()]
         return "\n".join(lines)
 
     def save(self, directory: Path, name: str = "test_scores") -> tuple[Path, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.files import unused, write_atomically
 
 MOST_FRAMES = 300
+MOST_FRAMES_A_SECOND = 50  # what viewers show
 FEWEST_FRAMES = 40
 WIDEST, NARROWEST = 320, 160  # pixels
 COLOURS = 64
@@ -19,22 +21,24 @@ MOST_BYTES = 1_000_000
 
 
 class GifRecorder:
-    """Collects the first episode. Keeps at most 300 frames: every second, fourth, ... of a longer one.
+    """Collects the beginning of the first episode. Keeps at most 300 frames: every second, fourth, ... of more.
 
-    The GIF runs at the environment's pace for the given frame rate; frames left out make the others stand longer.
+    Frames left out make the others stand longer.
 
     Args:
-        fps: environment steps shown in a second, at most 50.
+        fps: environment steps shown in a second.
+        seconds: how long the GIF may last.
     """
 
-    def __init__(self, fps: int) -> None:
-        self._fps = fps
+    def __init__(self, fps: float, seconds: float = math.inf) -> None:
+        self._fps, self._most = fps, fps * seconds
         self._frames: list[Image.Image] = []
-        self._every, self._seen = 1, 0
+        self._every, self._seen = math.ceil(fps / MOST_FRAMES_A_SECOND), 0
         self._recording = True
 
     def wants_frame(self) -> bool:
         """To be asked once a step; drawing a frame in vain would cost more than the step."""
+        self._recording = self._recording and self._seen < self._most
         self._seen += self._recording
         return self._recording and (self._seen - 1) % self._every == 0
 
@@ -84,7 +88,7 @@ def _narrowed(image: Image.Image, width: int) -> Image.Image:
     return image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.BOX)
 
 
-def _encode(frames: list[Image.Image], fps: int, every: int, seen: int) -> bytes:
+def _encode(frames: list[Image.Image], fps: float, every: int, seen: int) -> bytes:
     """Frame k of `frames` was number k * every of `seen`, and stays until the next one. Equal neighbours are merged."""
     ticks = [round(100 * min(index * every, seen) / fps) for index in range(len(frames) + 1)]  # a GIF's unit is 10 ms
     palette = _palette(frames)

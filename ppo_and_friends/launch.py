@@ -81,8 +81,8 @@ def run_ranks(function: Callable[[Comm], int | None]) -> int:
     """Connect, call `function(comm)` and return the exit code, for `sys.exit`: what it returned, None being 0.
 
     An exception ends every rank and is printed once: a UserError as its sentence, anything else with its traceback.
-    Exit codes: 1 for any failure under a launcher; alone 2 for a UserError, 1 for another exception; 130 for
-    KeyboardInterrupt. Under a launcher sys.exit is a failure too, because the other ranks may be waiting for the one
+    Exit codes: 130 for KeyboardInterrupt; else 1 for any failure under a launcher; alone 2 for a UserError, 1 for
+    another exception. Under a launcher sys.exit is a failure too, because the other ranks may be waiting for the one
     that leaves: to end together, return the code on every rank.
     """
     try:
@@ -96,11 +96,11 @@ def run_ranks(function: Callable[[Comm], int | None]) -> int:
             comm.abort(f"called sys.exit({request.code!r})")
         raise
     except BaseException as error:
-        message = _describe(error)
+        message, interrupted = _describe(error), isinstance(error, KeyboardInterrupt)
         if comm.size > 1:
-            comm.abort(message)
+            comm.abort(message, 130 if interrupted else 1)
         print(message, file=sys.stderr, flush=True)
-        return 130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, UserError) else 1
+        return 130 if interrupted else 2 if isinstance(error, UserError) else 1
 
 
 def threads(comm: Comm) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ppo_and_friends.curves import Curve, group, read_run
+from ppo_and_friends.curves import Curve, distinct, group, read_run
 from ppo_and_friends.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,12 +67,15 @@ def _run(options: Options) -> None:
     if options.smooth < 1:
         raise UserError(f"smooth is {options.smooth}, but must be 1 (as they are) or more values.")
     directories = {directory.resolve(): directory for directory in options.directories}  # one named twice is one seed
-    curves = group([read_run(path, options.x, options.y, options.smooth) for path in directories.values()])
+    read = (read_run(path, options.x, options.y, options.smooth) for path in directories.values())
+    runs, left_out = distinct(read)
+    curves = group(runs)
     figure = draw(curves, options.x, options.y)
     try:
         figure.savefig(options.out)
     except (OSError, ValueError) as error:  # ValueError: a format that matplotlib does not know
         raise UserError(f"{options.out} cannot be written: {getattr(error, 'strerror', error)}.") from error
+    print("".join(f"{line}\n" for line in left_out), end="")
     for curve in curves:
         last = f"{curve.mean[-1]:,.4g}" + (f" +- {curve.std[-1]:,.4g}" if curve.seeds > 1 else "")
         print(f"{curve.title}: {options.y} {last} at {curve.x[-1]:,.{DIGITS[options.x]}f} {options.x}")

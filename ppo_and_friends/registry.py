@@ -47,7 +47,7 @@ def names() -> list[str]:
 def describe() -> dict[str, str]:
     """{name: one line that says what it is}."""
     lines = {name: (inspect.getdoc(launcher) or "").partition("\n")[0] for name, launcher in _builtin().items()}
-    return lines | {name: f"from {point.value}" for name, point in _entry_points().items() if name not in lines}
+    return lines | {point.name: f"from {point.value}" for point in _entry_points() if point.name not in lines}
 
 
 def build(reference: str) -> Experiment:
@@ -57,18 +57,25 @@ def build(reference: str) -> Experiment:
         reference: a registered name in any letter case, `path/to/file.py:Name` (a function that returns an
             Experiment, or an Experiment), or `gymnasium:ID`.
     Raises:
-        UserError: there is no such experiment (the nearest is named), or its file does not run.
+        UserError: there is no such experiment (the nearest is named), there are two, or its file does not run.
     """
     if reference.startswith(GYMNASIUM):
         return _gymnasium(reference.removeprefix(GYMNASIUM))
     if ".py:" in reference or reference.endswith(".py"):
         return _from_file(reference)
-    known = {name.lower(): name for name in names()}
-    name = known.get(reference.lower())
-    if name is None:
-        raise UserError(f"There is no experiment '{reference}': {_nearest(reference, known)}--list shows all of them.")
-    launcher = _builtin().get(name) or _load(_entry_points()[name])
-    return _named(launcher, name, reference)
+    found: dict[str, Any] = {f"this project's {name}": name for name in _builtin() if _same(name, reference)}
+    found |= {f"{point.name} = {point.value}": point for point in _entry_points() if _same(point.name, reference)}
+    if not found:
+        raise UserError(f"There is no experiment '{reference}': {_nearest(reference)}--list shows all of them.")
+    if len(found) > 1:
+        raise UserError(
+            f"'{reference}' names {len(found)} launchers, {' and '.join(found)}: "
+            "rename the entry point of your package, or uninstall it."
+        )
+    (launcher,) = found.values()
+    if isinstance(launcher, str):
+        return _named(_builtin()[launcher], launcher, reference)
+    return _named(_load(launcher), launcher.name, reference)
 
 
 def _builtin() -> dict[str, Launcher]:
@@ -79,10 +86,10 @@ def _builtin() -> dict[str, Launcher]:
     return _launchers
 
 
-def _entry_points() -> dict[str, Any]:
+def _entry_points() -> list[Any]:
     from importlib.metadata import entry_points
 
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    return list(entry_points(group=ENTRY_POINTS))
 
 
 def _load(point: Any) -> Any:
@@ -95,7 +102,12 @@ def _load(point: Any) -> Any:
         ) from error
 
 
-def _nearest(reference: str, known: dict[str, str]) -> str:
+def _same(name: str, reference: str) -> bool:
+    return name.lower() == reference.lower()
+
+
+def _nearest(reference: str) -> str:
+    known = {name.lower(): name for name in names()}
     near = difflib.get_close_matches(reference.lower(), known, 1, 0.5)
     return f"did you mean {known[near[0]]}? " if near else ""
 

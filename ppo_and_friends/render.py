@@ -44,6 +44,15 @@ def prepare_headless() -> None:
             continue
 
 
+def explain_backend(error: RuntimeError) -> None:
+    """Raise UserError where MuJoCo would not be imported for the value of MUJOCO_GL."""
+    if "MUJOCO_GL" in str(error):
+        raise UserError(
+            f"MUJOCO_GL is {os.environ.get('MUJOCO_GL')!r}, which MuJoCo does not know: "
+            "set egl, osmesa or glfw, off to draw nothing, or unset it."
+        ) from error
+
+
 class Window:
     """Shows frames as they come. Closing it stops the pictures, not the test.
 

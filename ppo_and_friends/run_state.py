@@ -61,22 +61,22 @@ def setting_changes(saved: dict[str, Any], current: dict[str, Any]) -> list[str]
     return differences(kept(saved), kept(current))
 
 
-def check_same_experiment(ppo: PPO, state: dict[str, Any], where: str) -> None:
-    if state["experiment"] != ppo.experiment.name:
+def check_same_experiment(experiment: Experiment, state: dict[str, Any], where: str, mend: str) -> None:
+    if state["experiment"] != experiment.name:
         raise UserError(
-            f"{where} holds a state of experiment '{state['experiment']}', not of '{ppo.experiment.name}': "
-            "choose another --name or --state_path, or --clobber to start over."
+            f"{where} holds a state of experiment '{state['experiment']}', not of '{experiment.name}': {mend}."
         )
 
 
-def load_or_explain(load: Any, what: str) -> None:
+def load_or_explain(load: Any, what: str, otherwise: str = "another --name") -> None:
     try:
         load()
     except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()
+        lines = str(error).strip().rstrip(".").splitlines()
+        reason = lines[-1].strip() if lines else type(error).__name__
         raise UserError(
-            f"The saved state does not fit these {what} ({reason[-1].strip() if reason else type(error).__name__}): "
-            "use the settings it was trained with (see config.json beside it), or another --name."
+            f"The saved state does not fit these {what} ({reason}): "
+            f"use the settings it was trained with (see config.json beside it), or {otherwise}."
         ) from error
 
 
@@ -89,7 +89,7 @@ def load_weights(ppo: PPO, state: dict[str, Any]) -> None:
             if group.addons.state_dict().keys() == saved["addons"].keys():  # the same friends in the same order
                 group.addons.load_state_dict(saved["addons"])
 
-    load_or_explain(load, "network settings or spaces")
+    load_or_explain(load, "network settings or spaces", "another state for --init_from")
 
 
 def saved_experiment(state: dict[str, Any], experiment: Experiment | None = None) -> Experiment:

@@ -56,8 +56,8 @@ def from_plain(default: Experiment, plain: Mapping[str, Any]) -> Experiment:
     return _merge(default, plain, "")
 
 
-def read_config(path: str) -> tuple[str, dict[str, Any]]:
-    """(environment reference, plain experiment) of a config file.
+def read_config(path: str) -> tuple[str, dict[str, Any], int | None]:
+    """(environment reference, plain experiment, seed of the run where the file has one) of a config file.
 
     Raises:
         UserError: the file cannot be read, or is not one that a run saved.
@@ -70,7 +70,8 @@ def read_config(path: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"The config file '{path}' is not JSON: {error}.") from error
     match content:
         case {"environment": str(environment), "experiment": dict(experiment)}:
-            return environment, experiment
+            seed = content.get("random_seed")
+            return environment, experiment, seed if isinstance(seed, int) else None
     raise UserError(
         f'The config file \'{path}\' must be an object with an "environment" and an "experiment", '
         "as in the config.json that every run saves."

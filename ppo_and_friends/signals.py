@@ -1,8 +1,8 @@
 """Stopping on request: SIGTERM, SIGINT and SIGUSR1 ask the training loop to save and end.
 
 Python runs a signal's handler in the main thread, between two of its instructions, so a rank that waits inside an MPI
-call never runs it. The interpreter's wakeup descriptor is written at once, though: a thread reads it, and ends the run
-where the loop does not come round in time.
+call or a compiler never runs it. The interpreter's wakeup descriptor is written at once, though: a thread reads it, and
+ends the run where the loop does not come round in time, or where there is nothing to save.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+Abort = Callable[[str, int], object]
 
 PATIENCE = 20.0  # seconds; Slurm and container managers kill 30 s after their SIGTERM
 STOP_SIGNALS = tuple(
@@ -35,6 +37,7 @@ class NoSignals:
     """For a thread that receives no signals: nobody asks it to stop."""
 
     wanted = 0
+    saved = False
 
     def __enter__(self) -> NoSignals:
         return self
@@ -50,17 +53,20 @@ class StopSignal:
     """Context manager that turns the stop signals into a number for the loop to read; the old handlers return after.
 
     `wanted` is the first signal's number, 0 before. The loop calls `acknowledge()` once every rank has agreed to stop;
-    until then a SIGTERM or SIGINT that has waited for `patience` seconds calls `abort(message)`, because whoever sent
-    it will soon kill the process anyway. SIGUSR1 is a notice in advance and waits as long as an iteration takes.
-    A second SIGINT ends this process at once with exit code 130, whatever it is doing.
+    until then a SIGTERM or SIGINT that has waited for `patience` seconds calls `abort(message, exit code)`, because
+    whoever sent it will soon kill the process anyway. SIGUSR1 is a notice in advance and waits as long as an iteration
+    takes. A second SIGINT ends this process at once with exit code 130, whatever it is doing.
+
+    While `saved` is True, all there is is on disk: any of the three calls `abort` at once, and the main thread does
+    nothing more, so that it cannot report what the same signal did to a compiler that it had started.
 
     Worker processes forked meanwhile ignore Ctrl-C, since the parent decides, and die of the other two.
     """
 
     wanted: int
 
-    def __init__(self, abort: Callable[[str], object], patience: float = PATIENCE) -> None:
-        self.wanted = 0
+    def __init__(self, abort: Abort, patience: float = PATIENCE, saved: bool = False) -> None:
+        self.wanted, self.saved = 0, saved
         self._abort, self._patience = abort, patience
         self._acknowledged = threading.Event()
 
@@ -92,17 +98,18 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.wanted = self.wanted or number
+        if self.saved:
+            threading.Event().wait(self._patience)  # for the end, which the watcher brings
 
     def _watch(self) -> None:
-        deadline, interrupts, urgent = None, 0, signal.SIGTERM
+        deadline, interrupts, urgent = None, 0, 0
         while True:
             waiting = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not select.select([self._reader], [], [], waiting)[0]:
                 deadline = None
                 if not self._acknowledged.is_set():
-                    self._abort(
-                        f"{urgent.name} was not answered within {self._patience:g} s; the last checkpoint stands"
-                    )
+                    late = f"was not answered within {self._patience:g} s; the last checkpoint stands"
+                    self._abort(f"{signal.Signals(urgent).name} {late}", exit_code(urgent))
                 continue
             for number in self._reader.recv(4096):
                 if number == 0:
@@ -110,13 +117,16 @@ class StopSignal:
                 interrupts += number == signal.SIGINT
                 if interrupts > 1:
                     leave("interrupted twice: ending at once, without saving")
+                if self.saved:
+                    early = "came before the first iteration had ended: there was nothing to save"
+                    self._abort(f"{signal.Signals(number).name} {early}", exit_code(number))
                 if deadline is None and number in (signal.SIGTERM, signal.SIGINT):
-                    urgent, deadline = signal.Signals(number), time.monotonic() + self._patience
+                    urgent, deadline = number, time.monotonic() + self._patience
 
 
-def stop_signals(abort: Callable[[str], object]) -> StopSignal | NoSignals:
+def stop_signals(abort: Abort, saved: bool = False) -> StopSignal | NoSignals:
     """A `StopSignal` in the main thread, the only one that may install handlers; elsewhere `NoSignals`."""
-    return StopSignal(abort) if threading.current_thread() is threading.main_thread() else NoSignals()
+    return StopSignal(abort, saved=saved) if threading.current_thread() is threading.main_thread() else NoSignals()
 
 
 def leave(message: str) -> None:

@@ -12,7 +12,7 @@ from ppo_and_friends import registry
 from ppo_and_friends.checkpoint import StateDirectory
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, RunConfig
-from ppo_and_friends.display import first_line
+from ppo_and_friends.display import first_lines
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
 from ppo_and_friends.gif import GifRecorder
@@ -26,7 +26,7 @@ from ppo_and_friends.training import evaluation_seed
 
 
 def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm) -> Evaluation:
-    """Run `run.num_test_runs` episodes over `experiment.envs_per_proc` rows on each rank, and print what they gave.
+    """Run `run.num_test_runs` episodes, over at most `experiment.envs_per_proc` rows a rank, and print what they gave.
 
     Raises:
         UserError: there is no state, or nothing can be rendered.
@@ -35,18 +35,22 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
     state = None
     if not run.random_policy:
         state = _read(directory, run, reference, comm)
+        mend = "give that with -e, or another --name or --state_path"
+        check_same_experiment(experiment, state, str(directory), mend)
         experiment = settings_of_state(state, experiment, reference)
+    needed = -(-run.num_test_runs // comm.size)  # a row without an episode to play would only cost time
+    experiment = dataclasses.replace(experiment, envs_per_proc=min(experiment.envs_per_proc, needed))
     window = Window(experiment.name, run.frame_pause) if run.render and comm.rank == 0 else None
     ppo = PPO(experiment, run, comm, reference, render=run.render or run.render_gif)
     seed = ppo.seed  # this call's, not the training's
     if state is not None:
-        check_same_experiment(ppo, state, str(directory))
         saved = state["shared"]
         load_or_explain(lambda: ppo.load_shared_state(saved), "network or add-on settings")
-    gif = GifRecorder(run.gif_fps) if run.render_gif and comm.rank == 0 else None
+    pace = run.gif_fps or ppo.env.spec.steps_per_second
+    gif = GifRecorder(pace, run.gif_seconds) if run.render_gif and comm.rank == 0 else None
     sinks = [sink for sink in (window, gif) if sink is not None]
     if comm.rank == 0:
-        print(first_line(ppo.env.spec, str(ppo.device), comm.size, ppo.threads), flush=True)
+        print(first_lines(ppo.env.spec, str(ppo.device), comm, ppo.threads), flush=True)
         if run.random_seed < 0:
             print(f"The seed of this test is --random_seed {seed}", flush=True)
     policy: Any = ppo.policy(not run.test_explore)

@@ -12,7 +12,7 @@ import torch
 from ppo_and_friends.accelerate import accelerate
 from ppo_and_friends.checkpoint import StateDirectory, read_state
 from ppo_and_friends.config import RunConfig
-from ppo_and_friends.display import first_line
+from ppo_and_friends.display import first_lines
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
 from ppo_and_friends.logger import Logger, NullLogger
@@ -56,15 +56,17 @@ class Training:
         """Train; returns the exit code: 0, or 128 + the signal that stopped it."""
         ppo = self.ppo
         with ExitStack() as stack:
-            signal = stack.enter_context(stop_signals(ppo.comm.abort))
+            signal = stack.enter_context(stop_signals(ppo.comm.abort, saved=ppo.run is not None))
+            self._start_from_weights()
+            config = {"environment": ppo.reference, "experiment": to_plain(ppo.experiment)}
             if self.directory is not None:
-                config = {"environment": ppo.reference, "experiment": to_plain(ppo.experiment)}
                 origin = provenance(ppo.comm.size, ppo.threads, str(ppo.device))
                 self.directory.open(config, origin, self.options.clobber)
                 stack.callback(self.directory.close)
             if ppo.comm.rank == 0 and ppo.run is not None:
-                print(first_line(ppo.env.spec, str(ppo.device), ppo.comm.size, ppo.threads), flush=True)
+                print(first_lines(ppo.env.spec, str(ppo.device), ppo.comm, ppo.threads), flush=True)
             self._resume()
+            config["random_seed"] = ppo.seed  # a resumed run keeps its own; the first save writes the file
             if self.options.random_seed < 0:
                 self._say(f"The seed of this run is --random_seed {ppo.seed}")
             if self._finished():
@@ -92,6 +94,7 @@ class Training:
             for group in ppo.groups:
                 group.learner.save_wanted = ppo.comm.rank == 0 and not self.options.save_every and due
             metrics = ppo.iterate()
+            signal.saved = False
             stop, save = metrics.pop("stop") > 0, metrics.pop("save") > 0
             if stop:
                 signal.acknowledge()
@@ -161,33 +164,39 @@ class Training:
     def _name(self) -> str:
         return self.options.name or self.ppo.experiment.name or "run"
 
+    def _start_from_weights(self) -> None:
+        """Load what --init_from names, before there is a directory for a run that cannot begin."""
+        ppo, source = self.ppo, self.options.init_from
+        if ppo.run is not None and source:
+            data = to_bytes(read_state(source)) if ppo.comm.rank == 0 else b""
+            load_weights(ppo, from_bytes(ppo.comm.broadcast_bytes(data)))
+
     def _resume(self) -> None:
-        """Load what is on disk, or what --init_from names; rank 0 reads, all ranks get the same."""
+        """Load what is on disk; rank 0 reads, all ranks get the same."""
         ppo = self.ppo
         if ppo.run is None:
             return
         data = b""
         if self.directory is not None:
             state = None if self.options.clobber else self.directory.load(self.options.checkpoint)
-            start = read_state(self.options.init_from) if self.options.init_from else None
-            if state is not None and start is not None:
+            if state is not None and self.options.init_from:
                 raise UserError(
                     f"--init_from starts a new run, but {self.directory.path} has a state already: "
                     "choose another --name, or add --clobber."
                 )
             if state is not None and self.directory.best is None:  # it came after the state that we go on from
                 state["best_score"] = -math.inf
-            data = to_bytes({"state": state, "start": start})
+            data = to_bytes(state)
         found = from_bytes(ppo.comm.broadcast_bytes(data))
-        if found["start"] is not None:
-            load_weights(ppo, found["start"])
+        if self.options.init_from:
             self._say(f"Starting from the weights and normalisers of {self.options.init_from}.")
-        if found["state"] is not None:
-            self._load(found["state"])
+        if found is not None:
+            self._load(found)
 
     def _load(self, state: dict[str, Any]) -> None:
         ppo = self.ppo
-        check_same_experiment(ppo, state, f"{directory_of(ppo.experiment, self.options)}")
+        mend = "choose another --name or --state_path, or --clobber to start over"
+        check_same_experiment(ppo.experiment, state, f"{directory_of(ppo.experiment, self.options)}", mend)
         changes = setting_changes(state["config"], to_plain(ppo.experiment))
         if changes and not self.options.accept_changes:
             raise UserError(

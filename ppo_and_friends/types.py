@@ -91,6 +91,7 @@ class Spec:
     task: str  # for the first line a user sees: "CartPole-v1", "Ant (Gymnasium v5 semantics)"
     engine: str  # "gymnasium in process", "mujoco.batch, 2 threads"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    steps_per_second: float = 30.0  # its own pace, at which pictures of it should move
 
 
 class Obs(NamedTuple):

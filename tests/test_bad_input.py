@@ -69,7 +69,8 @@ def failed(result: Result) -> str:
         (("--env_workers", "-1"), "-1"),
         (("--ppo.minibatches", "1000"), "only 64 samples"),
         (("--ppo.lr", "-0.1"), "ppo.lr is -0.1"),
-        (("--gif_fps", "0"), "gif_fps is 0"),
+        (("--gif_fps", "-1"), "gif_fps is -1"),
+        (("--gif_seconds", "0"), "gif_seconds is 0"),
         (("--frame_pause", "-1"), "frame_pause is -1"),
         (("--max_iterations", "-1"), "max_iterations is -1"),
         (("--save_every", "-1"), "save_every is -1"),
@@ -112,7 +113,10 @@ def test_a_state_of_another_experiment(path: Path) -> None:
     for more in ((), ("--accept_changes",), ("--num_test_runs", 1)):
         message = refuse(*words, *more)
         assert "holds a state of experiment 'CartPole', not of 'Acrobot'" in message
-    assert "does not fit" in refuse(*words, "--name", "new", "--init_from", path / "CartPole")
+    message = refuse("-e", "Ant", "--name", "CartPole", "--state_path", path, "--num_test_runs", 1)
+    assert "holds a state of experiment 'CartPole', not of 'Ant': give that with -e" in message
+    message = refuse(*words, "--name", "new", "--init_from", path / "CartPole")
+    assert "does not fit" in message and "or another state for --init_from." in message
     assert kept(path) == before
 
 
@@ -224,6 +228,14 @@ def test_a_window_without_a_display(path: Path, monkeypatch: pytest.MonkeyPatch)
     words = ("-e", "CartPole", "--state_path", path, "--num_test_runs", 1, "--render")
     assert "use --render_gif, which needs no screen" in refuse(*words)
     assert "use --render_gif" in refuse(*words, "--random_policy")
+
+
+@pytest.mark.parametrize("name", ["InvertedPendulum", "gymnasium:InvertedPendulum-v5"])
+def test_a_backend_that_mujoco_does_not_know(name: str, tmp_path: Path) -> None:
+    result = finish(spawn("-e", name, "--state_path", tmp_path / "states", MUJOCO_GL="nonsense"))
+    assert result.code == 2
+    assert "MUJOCO_GL is 'nonsense', which MuJoCo does not know: set egl, osmesa or glfw" in sentence(result.err)
+    assert not (tmp_path / "states").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
+import collector
 import common
 import overhead
 import peer_experiments
@@ -54,6 +55,12 @@ def test_the_page_shows_medians_of_the_last_run(tmp_path: Path) -> None:
     assert "| Task | old | 80 s | 50 to 100, 3 rounds |  |\n" in text
     assert "| Task | new | 160 s | 150 to 200, 3 rounds | 2.000 |\n" in text
     assert "7 s" not in text and "2026-01-02" in text
+
+
+def test_speedups_are_those_of_rounds_in_which_the_base_was_measured(tmp_path: Path) -> None:
+    whole = common.rows("Task", {"1 rank": [10.0], "4 ranks": [30.0]}, "1 rank", "steps/s")
+    path = common.append("scaling", ORIGIN, [*whole, whole[1] | {"value": "1", "ratio": ""}], tmp_path)
+    assert report.speedups(report.read(path.stem, tmp_path)) == {"Task\nx, 2 cores": [(1, 1.0), (4, 3.0)]}
 
 
 def test_scores_are_pooled_over_seeds_only(tmp_path: Path) -> None:
@@ -115,14 +122,37 @@ def test_steady_speed_leaves_the_warm_up_out() -> None:
     stamps = [(10.0, 0), (14.0, 100), (16.0, 300), (20.0, 700)]
     assert peer_sides.rate(stamps, 4.0) == 600 / 6
     assert peer_sides.rate(stamps, 4.5) == 400 / 4
-    with pytest.raises(ValueError, match="give more"):
-        peer_sides.rate(stamps, 7.0)
+
+
+def test_steady_speed_needs_a_whole_iteration() -> None:
+    stamps = [(10.0, 0), (14.0, 100), (16.0, 300)]
+    assert peer_sides.enough(stamps, 4.0, 2.0)
+    assert not peer_sides.enough(stamps, 4.0, 2.5)
+    assert not peer_sides.enough(stamps, 4.5, 0.5)
+
+
+def test_the_collector_beside_the_bare_engine() -> None:
+    values = collector.measure(rows=2, threads=1, steps=3, rounds=2)
+    assert {side: len(each) for side, each in values.items()} == {"bare engine": 2, "collector": 2}
+    assert all(value > 0 for each in values.values() for value in each)
 
 
 def test_speed_over_ranks_leaves_the_first_iterations_out() -> None:
     rows = [{"timesteps": str(100 * index), "seconds_acting": "1", "seconds_learning": "1"} for index in range(11)]
     rows[3]["seconds_learning"] = rows[5]["seconds_evaluating"] = "1000"
     assert scaling.speed(rows) == 50.0
+
+
+@pytest.mark.parametrize(("kind", "ranks", "least"), [("strong", 2, 8192), ("dealt", 2, 8192), ("weak", 2, 16384)])
+def test_too_few_iterations_are_refused_before_anything_is_trained(
+    kind: str, ranks: int, least: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scaling.check(kind, ranks, least)
+    words = ("--ranks", "1", str(ranks), "--kinds", kind, "--train-steps", str(least - 1))
+    monkeypatch.setattr(sys, "argv", ["scaling.py", *words])
+    with pytest.raises(SystemExit):
+        scaling.main()
+    assert f"give --train-steps {least} or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])

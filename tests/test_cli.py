@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import MAIN
+from ranks import ROOT, environment
 
 from ppo_and_friends import cli, registry
 from ppo_and_friends.config import Experiment, NetConfig, PPOConfig, RunConfig
@@ -199,16 +203,20 @@ def test_a_config_file_gives_settings_and_the_command_line_wins(
 def test_printed_settings_set_themselves(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     line = "-e Cheetah --ppo.gamma 0.7 --net.critic.hidden --net.actor.hidden 8 --addons.0.ctrl_cost_weight 2 --num_test_runs 4"
     assert cli.main([*line.split(), "--print_config"]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert "--ppo.gamma 0.7  # launcher: 0.99" in printed and "--ppo.lr linear:0.001,0.0" in printed
-    again = " ".join(text.partition("#")[0] for text in printed).replace("''", "")
-    again = " ".join(
-        f"--{flag}"
-        for flag in again.split("--")
-        if flag.strip() not in {"", "name", "init_from"} and "custom" not in flag
-    )
-    assert call(monkeypatch, again).experiment == call(monkeypatch, line).experiment
-    assert call(monkeypatch, again).run == call(monkeypatch, line).run
+    printed = capsys.readouterr().out
+    assert "--max_iterations 0\n" in printed and "--ppo.gamma 0.7  # launcher: 0.99\n" in printed
+    assert "--ppo.lr linear:0.001,0.0\n" in printed
+    again = " ".join(shlex.split(printed, comments=True))
+    assert call(monkeypatch, again) == call(monkeypatch, line)
+
+
+def test_settings_that_only_a_launcher_can_give_are_printed_as_comments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = NetConfig(custom_distribution=dataclasses.replace)
+    monkeypatch.setattr(registry, "build", lambda _: dataclasses.replace(CART, net=net))
+    assert cli.main(["-e", "Cart", "--print_config"]) == 0
+    assert "# net.custom_distribution dataclasses:replace\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("line", ["--help", "-h", "-e Cheetah --help"])
@@ -217,6 +225,21 @@ def test_help_ends_with_the_experiments(capsys: pytest.CaptureFixture[str], line
     output = capsys.readouterr().out
     assert "--num_timesteps" in output and "--ppo.gamma" in output and output.rstrip().endswith("Cheetah, Cart")
     assert ("--env.task.ctrl_cost_weight" in output) == ("-e" in line.split())
+
+
+@pytest.mark.parametrize("module", ["ppo_and_friends.cli", "ppo_and_friends.launch"])
+def test_ctrl_c_while_importing_ends_without_a_traceback(module: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+    )
+    paths = os.pathsep.join((str(tmp_path), str(ROOT)))
+    words = [*MAIN, "-e", "CartPole", "--print_config"]
+    done = subprocess.run(words, env=environment(PYTHONPATH=paths), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_parsing_imports_neither_torch_nor_mpi(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from commands import MAIN, TINY
 from ranks import FAILURE_LIMIT, environment
 
 from ppo_and_friends.bar import BarDisplay
-from ppo_and_friends.display import LineDisplay, first_line, make_display, number
+from ppo_and_friends.comm import SoloComm
+from ppo_and_friends.display import LineDisplay, first_lines, make_display, number
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.types import ActionSpace, GroupSpec, Spec, TensorSpec
 
@@ -98,6 +99,15 @@ def test_resumed_pace_counts_only_new_steps_of_the_window(clock: Clock) -> None:
     assert "15% 15,000/100,000 steps, 50 steps/s, ETA 0:28:20" in stream.getvalue()
 
 
+def test_pace_leaves_the_first_iteration_out(clock: Clock) -> None:
+    stream = io.StringIO()
+    lines = LineDisplay(Progress(0, 1000), NONE, False, stream)
+    for clock.now in (300, 310, 320):  # the first one compiles
+        lines.update(metrics(int(clock.now / 10) - 29))
+    paces = [re.search(r"steps, (.*) steps/s, ETA (.*?),", line) for line in stream.getvalue().splitlines()]
+    assert [pace and pace.groups() for pace in paces] == [("-", "-"), ("10", "0:01:20"), ("10", "0:01:10")]
+
+
 def test_an_evaluation_has_a_line_with_the_best_of_earlier_calls(clock: Clock) -> None:
     stream = io.StringIO()
     lines = LineDisplay(Progress(0, 1000), 15.0, False, stream)
@@ -120,7 +130,7 @@ def test_a_line_is_short_and_in_the_streams_own_characters(clock: Clock) -> None
     )
     shown = raw.getvalue().decode().splitlines()
     assert len(shown[0]) <= 160
-    assert "gr??e 1.00" in shown[2]
+    assert "gr??e 1.00" in shown[1]
 
 
 def test_verbose_lines_say_where_the_time_goes(clock: Clock) -> None:
@@ -174,7 +184,7 @@ def test_bar_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     bar.update(metrics(5))
     bar.close()
     first, *lines = last_drawing(terminal.written)
-    assert re.fullmatch(r" 50% ━+╸━+ 500/1,000 steps 0:00:0\d ETA [\d:-]+", first)
+    assert re.fullmatch(r" 50% ━+╸━+ 500/1,000 steps 0:00:0\d ETA [\d:]+", first) and len(first) == 80
     lines[-1] = re.sub(r"[\d,]+", "?", lines[-1], count=1)  # steps/s
     assert [re.sub(r"\s+", " ", line) for line in lines] == [
         "return 12.3 KL 0.0123 evaluation 10.0",
@@ -184,10 +194,36 @@ def test_bar_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (60, " 10% ━ 10,000/100,000 steps 1:00:10 ETA 0:01:30"),
+        (45, " 10% 10,000/100,000 steps 1:00:10 ETA 0:01:30"),
+        (40, " 10% 10,000/100,000 steps ETA 0:01:30"),
+        (16, " 10% ETA 0:01:30"),
+        (15, " 10% ━"),
+        (4, " 10%"),
+        (3, ""),
+    ],
+)
+def test_numbers_are_left_out_rather_than_cut(
+    columns: int, shown: str, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    size(monkeypatch, columns)
+    terminal = Terminal()
+    bar = BarDisplay(Progress(0, 100_000), NONE, False, terminal)
+    for clock.now, timesteps in ((3600, 0), (3610, 10_000)):
+        bar.update({"iteration": 1, "timesteps": timesteps})
+    bar.close()
+    first, *_ = last_drawing(terminal.written)
+    assert re.sub("[━╸╺]+", "━", first) == shown and len(first) in (columns, len(shown))
+
+
 def test_verbose_bar_adds_phases_and_everything_else(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     size(monkeypatch, 80)
     terminal = Terminal()
     bar = make_display(Progress(0, 1000), NONE, True, terminal)
+    bar.update(metrics(4, seconds_acting=99.0))
     clock.now = 2
     bar.update(metrics(5, seconds_acting=0.5, grad_norm=2.0))
     bar.close()
@@ -263,9 +299,12 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_first_line() -> None:
+def test_first_lines() -> None:
     group = GroupSpec(8, (TensorSpec((4,)),), (TensorSpec((4,)),), ActionSpace("discrete", (2,)))
-    spec = Spec((group,), "CartPole-v1", "gymnasium in process")
-    assert first_line(spec, "cpu", 4, 1) == (
-        "CartPole-v1 on gymnasium in process: device cpu, 4 ranks of 8 rows and 1 thread each"
-    )
+    spec, comm = Spec((group,), "CartPole-v1", "gymnasium in process"), SoloComm()
+    line = "CartPole-v1 on gymnasium in process: device cpu, 4 ranks of 8 rows and 1 thread each"
+    comm.size, comm.local_size, comm.local_cores = 4, 2, 2  # two nodes
+    assert first_lines(spec, "cpu", comm, 1) == line
+    comm.local_size = 4
+    warning = "Warning: 4 ranks share 2 cores of this node: 2 would usually be faster."
+    assert first_lines(spec, "cpu", comm, 1).splitlines() == [line, warning]

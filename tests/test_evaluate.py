@@ -236,8 +236,10 @@ def test_statistics_report_and_files(tmp_path: Path) -> None:
         "         mean   std    min    max",
         "return   2.50  1.50   1.00   4.00",
         "length  15.00  5.00  10.00  20.00",
+        "What the environment reported with the last step, mean over episodes:",
         "is_success: 0.5",
     ]
+    assert "last step" not in Evaluation((1.0,), (10,)).report()
     table, summary = evaluation.save(tmp_path / "new")
     assert list(csv.reader(table.open())) == [["episode", "return", "length"], ["0", "1.0", "10"], ["1", "4.0", "20"]]
     assert json.loads(summary.read_text())["mean"] == 2.5

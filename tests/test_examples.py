@@ -6,7 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+from commands import TINY, succeed
+from ranks import environment
+from torch.distributions import Laplace, kl_divergence
+from toys import BOX
+
 from ppo_and_friends import registry
+from ppo_and_friends.config import NetConfig
 from ppo_and_friends.custom import load_custom
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +24,11 @@ def test_a_run_from_python_can_be_loaded_and_played(tmp_path: Path) -> None:
     load_custom(f"{EXAMPLES}/train_cartpole.py:main")(num_timesteps=2048, state_path=str(tmp_path))
     score = load_custom(f"{EXAMPLES}/load_and_predict.py:main")(str(tmp_path / "cartpole_example"))
     assert 5 <= score <= 500
+
+
+def test_without_a_run_the_example_says_what_to_type() -> None:
+    done = subprocess.run([sys.executable, EXAMPLES / "load_and_predict.py"], env=environment(), capture_output=True)
+    assert done.returncode == 1 and done.stderr.startswith(b"Name a trained run: python ")
 
 
 def test_a_callback_ends_the_run() -> None:
@@ -33,3 +45,28 @@ def test_a_launcher_of_a_users_own_trains(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "MyTask" / "progress.csv").is_file()
+
+
+def test_a_body_and_a_distribution_of_a_users_own_train(tmp_path: Path) -> None:
+    body, noise = (f"{EXAMPLES / 'my_nets.py'}:{name}" for name in ("Shortcut", "Laplace"))
+    nets = ("--net.actor.custom", body, "--net.critic.custom", body, "--net.custom_distribution", noise)
+    words = ("-e", "Pendulum", *TINY, "--net.distribution", "auto", *nets, "--state_path", tmp_path)
+    assert "Done: 128 timesteps" in succeed(*words, "--num_timesteps", 128)
+
+
+def test_the_distribution_of_a_users_own_equals_torchs() -> None:
+    made = load_custom(f"{EXAMPLES}/my_nets.py:Laplace")(3, BOX, NetConfig())
+    parameters, others = torch.randn(2, 6, 4)
+    theirs, other = (Laplace(x[:, :2], x[:, 2:].exp()) for x in (parameters, others))
+    actions = torch.randn(6, 2)
+    torch.testing.assert_close(made.log_prob(parameters, actions), theirs.log_prob(actions).sum(-1))
+    torch.testing.assert_close(made.entropy(parameters), theirs.entropy().sum(-1))
+    torch.testing.assert_close(made.kl(others, parameters), kl_divergence(other, theirs).sum(-1))
+    draws = made.draws(1, 40_000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(draws.var(), torch.tensor(2.0), rtol=0.05, atol=0)  # a Laplace of scale 1
+
+
+def test_the_environment_of_a_users_own_draws(tmp_path: Path) -> None:
+    reference = f"{EXAMPLES / 'my_env.py'}:MyTask"
+    words = ("-e", reference, "--random_policy", "--num_test_runs", 1, "--render_gif", "--state_path", tmp_path)
+    assert "GIF: " in succeed(*words) and (tmp_path / "MyTask" / "gif" / "MyTask-random.gif").is_file()

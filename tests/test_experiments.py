@@ -1,13 +1,17 @@
-"""Every registered experiment builds, and runs one iteration with the settings of its launcher."""
+"""Every registered experiment builds, runs one iteration with the settings of its launcher, and prints them."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from commands import ROOT, succeed
 
-from ppo_and_friends import registry
+from ppo_and_friends import cli, registry
+from ppo_and_friends.config import RunConfig
 from ppo_and_friends.ppo import PPO
 
 ROWS, STEPS = 2, 8
@@ -25,3 +29,13 @@ def test_one_iteration(name: str) -> None:
     assert metrics["iteration"] == 1 and metrics["timesteps"] >= ROWS * STEPS
     assert all(math.isfinite(metrics[key]) for key in ("policy_loss", "value_loss", "kl", "grad_norm"))
     assert any(not old.equal(new) for old, new in zip(before, ppo.groups[0].net.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "reference", [*registry.names(), f"{ROOT}/examples/my_env.py:MyTask", "gymnasium:FrozenLake-v1"]
+)
+def test_printed_settings_make_the_same_experiment(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(cli, "execute", lambda *arguments: calls.append(arguments) or 0)
+    succeed(*shlex.split(succeed("-e", reference, "--print_config"), comments=True))
+    assert calls == [(registry.build(reference), RunConfig(), reference)]

@@ -23,7 +23,7 @@ def gradient(value: int, height: int = 12, width: int = 20) -> np.ndarray:
     return frame
 
 
-def recorded(frames: list[np.ndarray], fps: int = 20) -> GifRecorder:
+def recorded(frames: list[np.ndarray], fps: float = 20) -> GifRecorder:
     recorder = GifRecorder(fps)
     for frame in frames:
         assert recorder.wants_frame()
@@ -77,6 +77,20 @@ def test_a_long_episode_keeps_its_duration_not_its_frames(tmp_path: Path) -> Non
     assert 100 < len(durations(path)) <= 300
     assert sum(durations(path)) == 5001 * 20
     assert (pixels(path, 1) == gradient(32)).all()
+
+
+def test_a_fast_environment_loses_frames_not_its_pace(tmp_path: Path) -> None:
+    recorder = GifRecorder(fps=100)
+    for value in range(200):
+        if recorder.wants_frame():
+            recorder.show(gradient(value))
+    assert sum(durations(recorder.save(tmp_path, "fast"))) == 2000
+
+
+def test_only_the_first_seconds(tmp_path: Path) -> None:
+    recorder = GifRecorder(fps=10, seconds=1.5)
+    wanted = [recorder.wants_frame() for _ in range(40)]
+    assert wanted == [True] * 15 + [False] * 25
 
 
 def test_only_the_first_episode() -> None:

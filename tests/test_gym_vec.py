@@ -49,6 +49,7 @@ def test_contracts() -> None:
     assert (group.rows, group.actor[0].shape, group.action.sizes, group.mask) == (2, (4,), (2,), 0)
     (obs,) = env.reset(0)
     assert obs.actor is obs.critic and obs.mask.shape == (2, 0) and env.spec.task == "CartPole-v1"
+    assert env.spec.steps_per_second == 50, "gymnasium's render_fps of CartPole"
 
 
 def test_ends_keep_the_last_observation(three) -> None:
@@ -137,6 +138,17 @@ def test_worker_failures_tell_their_own_story() -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_another_number_of_actions_than_rows_is_refused(three, count: int) -> None:
+    with pytest.raises(ValueError, match=rf"Toy needs actions \[3, 1\], not \[{count}, 1\]"):
+        take(three, *[STAY] * count)
+
+
+def test_no_environment_is_left_out_of_a_step() -> None:
+    with pytest.raises(EnvironmentFailure, match="shorter"):
+        toys(3)._backend.step(np.zeros((2, 1), np.int64))
+
+
 @pytest.mark.parametrize("rows", [1, 5])
 def test_workers_equal_in_process(rows: int) -> None:
     alone, shared = GymEnv("CartPole-v1").make(rows), GymEnv("CartPole-v1", workers=3).make(rows)
@@ -203,6 +215,39 @@ def test_missing_packages_name_their_installation() -> None:
         GymEnv("Lander", factory=needs_box2d).make(1)
     with pytest.raises(UserError, match="Breaks raises RuntimeError .*no licence file; mend it there"):
         GymEnv("Breaks", factory=breaks).make(1)
+
+
+class Undrawn(Echo):
+    """Takes a render mode, and has no method render."""
+
+    def __init__(self, render_mode=None) -> None:
+        super().__init__()
+
+
+class Grey(Undrawn):
+    def render(self):
+        return np.zeros((4, 4), np.uint8)
+
+
+class Silent(Undrawn):
+    def render(self):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("factory", "cause"),
+    [
+        (lambda: Echo(), "it takes no render_mode"),
+        (Undrawn, "it has no method render"),
+        (Grey, r"its render gives shape \(4, 4\) of uint8"),
+        (Silent, "its render gives NoneType"),
+    ],
+)
+def test_an_environment_that_cannot_draw_says_so(factory, cause: str) -> None:
+    with pytest.raises(UserError, match=rf"^Mine has no rgb_array render mode \({cause}"):
+        env = GymEnv("Mine", factory=factory, max_episode_steps=3).make(1, render=True)
+        env.reset(0)
+        env.frame(0)
 
 
 def test_frame() -> None:

@@ -20,6 +20,7 @@ from ranks import ROOT
 from ppo_and_friends.checkpoint import StateDirectory, read_state
 from ppo_and_friends.config import RunConfig
 from ppo_and_friends.registry import build
+from ppo_and_friends.serialize import read_config
 
 CART = ("-e", "CartPole", *TINY)
 SHORT = ("--envs_per_proc", 2, "--evaluation.max_episode_steps", 30)
@@ -191,10 +192,23 @@ def test_a_new_run_from_other_weights(path: Path) -> None:
     assert "has a state already" in refuse(*words, "--init_from", path / "CartPole")
 
 
+def test_a_run_that_cannot_begin_leaves_no_directory(path: Path) -> None:
+    words = (*CART, "--name", "second", "--state_path", path, "--init_from")
+    assert "There is no state at /nope" in refuse(*words, "/nope")
+    assert "does not fit" in refuse(*words, path / "CartPole", "--net.actor.hidden", 3)
+    assert not (path / "second").exists()
+
+
+def test_settings_say_the_seed_that_a_resumed_run_keeps(tmp_path: Path) -> None:
+    for seed in (7, 8):
+        succeed(*CART, "--random_seed", seed, "--max_iterations", seed, "--state_path", tmp_path)
+        assert read_config(str(tmp_path / "CartPole" / "config.json"))[2] == 7
+
+
 def test_saved_settings_are_read_back(path: Path) -> None:
     config = path / "CartPole" / "config.json"
     shown = succeed("--config", config, "--print_config").splitlines()
-    assert "--ppo.steps_total 64  # launcher: 256" in shown
+    assert "--ppo.steps_total 64  # launcher: 1024" in shown
     out = succeed("--config", config, "--name", "again", "--ppo.gamma", 0.9, "--state_path", path)
     assert f"Done: {4 * ROLLOUT} timesteps" in out
     again = json.loads((path / "again" / "config.json").read_text())["experiment"]

@@ -23,14 +23,15 @@ def run(path: Path, columns: dict[str, list[Any]], environment: str = "Ant", **s
     """A state directory; `settings` are those of its `ppo`, `num_timesteps` its own."""
     path.mkdir()
     total = settings.pop("num_timesteps", 100)
-    evaluation = settings.pop("evaluation", {})
+    evaluation, seed = settings.pop("evaluation", {}), settings.pop("seed", None)
     experiment = {
         "name": environment,
         "num_timesteps": total,
         "evaluation": evaluation,
         "ppo": {"lr": "0.1"} | settings,
     }
-    (path / "config.json").write_text(json.dumps({"environment": environment, "experiment": experiment}))
+    config = {"environment": environment, "experiment": experiment, "random_seed": seed}
+    (path / "config.json").write_text(json.dumps(config))
     length = len(next(iter(columns.values())))
     with open(path / "progress.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -73,6 +74,19 @@ def test_runs_are_grouped_by_experiment_and_settings(tmp_path: Path) -> None:
         "Hopper",
         "Ant, ppo.lr 0.2, ppo.adam_betas 0.9 0.99, ppo.gamma -, 3 more",
         "Ant, ppo.lr 0.1, ppo.adam_betas -, ppo.gamma 1, 3 more",
+    ]
+
+
+def test_a_seed_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not those of other settings, nor of runs that do not say theirs."""
+    data = points((1, 1.0), (2, 2.0))
+    runs = [run(tmp_path / str(i), data, seed=seed) for i, seed in enumerate((7, 8, 7, None, None))]
+    runs.append(run(tmp_path / "other", data, seed=7, gamma=1))
+    assert main([*map(str, runs), "--out", str(tmp_path / "curve.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[:-1] == [
+        f"{runs[2]} is left out: {runs[0]} has the same settings and seed 7.",
+        "Ant, ppo.gamma - (4 seeds): mean_return 2 +- 0 at 2 steps",
+        "Ant, ppo.gamma 1: mean_return 2 at 2 steps",
     ]
 
 
@@ -121,6 +135,9 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(
     assert "no progress.csv" in refusal(tmp_path, capsys=capsys)
     assert "did you mean mean_return" in refusal(good, "--y", "mean_retrn", capsys=capsys)
     assert "it has iteration, timesteps, mean_return." in refusal(good, "--y", "zzz", capsys=capsys)
+    assert "was never evaluated" in refusal(good, "--y", "evaluation_return", capsys=capsys)
+    evaluated = run(tmp_path / "evaluated", points((1, 1.0)) | {"evaluation_return": [1.0]})
+    assert "did you mean evaluation_return" in refusal(evaluated, "--y", "evaluation_retrn", capsys=capsys)
     assert "smooth is 0" in refusal(good, "--smooth", 0, capsys=capsys)
     assert "Format 'abc' is not supported" in refusal(good, "--out", tmp_path / "x.abc", capsys=capsys)
     assert "cannot be written: No such file" in refusal(good, "--out", tmp_path / "none" / "x.png", capsys=capsys)

@@ -98,10 +98,8 @@ def test_a_syntax_error_is_given_with_file_and_line(tmp_path: Path) -> None:
 class EntryPoint:
     """An entry point of another package."""
 
-    value = "other_package.launchers:maze"
-
-    def __init__(self, broken: bool) -> None:
-        self.name, self.broken = "Maze", broken
+    def __init__(self, broken: bool, name: str = "Maze") -> None:
+        self.name, self.broken, self.value = name, broken, f"other_package.launchers:{name.lower()}"
 
     def load(self) -> object:
         if self.broken:
@@ -116,6 +114,16 @@ def test_entry_points_are_listed_without_being_imported(monkeypatch: pytest.Monk
         registry.build("maze")
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [EntryPoint(broken=False)])
     assert registry.build("maze").name == "Maze"
+
+
+@pytest.mark.parametrize("name", ["CartPole", "cartPOLE"])
+def test_two_launchers_of_one_name_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint(broken=False, name=name), EntryPoint(broken=False)]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+    both = f"names 2 launchers, this project's CartPole and {name} = other_package.launchers:cartpole: rename"
+    with pytest.raises(UserError, match=both):
+        registry.build("cartpole")
+    assert registry.build("Maze").name == "Maze" and registry.build("Acrobot").name == "Acrobot"
 
 
 def test_listing_imports_nothing_heavy() -> None:

@@ -14,7 +14,7 @@ from ranks import FAILURE_LIMIT, command, environment, needs_mpirun
 from ppo_and_friends.signals import STOP_SIGNALS, NoSignals, StopSignal, exit_code, stop_signals
 
 
-def never(message: str) -> None:
+def never(message: str, code: int) -> None:
     raise AssertionError(message)
 
 
@@ -52,8 +52,8 @@ def test_exit_codes() -> None:
 def test_an_unanswered_signal_aborts() -> None:
     said, aborted = [], threading.Event()
 
-    def abort(message: str) -> None:
-        said.append(message)
+    def abort(message: str, code: int) -> None:
+        said.append((message.split()[0], code))
         aborted.set()
 
     with StopSignal(abort, patience=0.0) as stop:
@@ -61,7 +61,26 @@ def test_an_unanswered_signal_aborts() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert aborted.wait(FAILURE_LIMIT)
     assert stop.wanted == signal.SIGUSR1
-    assert [message.split()[0] for message in said] == ["SIGTERM"]
+    assert said == [("SIGTERM", 143)]
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_where_nothing_is_unsaved_a_signal_ends_the_process_at_once(number: signal.Signals) -> None:
+    """Before its next instruction in Python, which could be one that reports what the signal did to a compiler."""
+    script = f"""if True:
+        import os
+        from ppo_and_friends.comm import SoloComm
+        from ppo_and_friends.signals import StopSignal
+        with StopSignal(SoloComm().abort, saved=True):
+            os.kill(os.getpid(), {int(number)})
+            print("went on")
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    out, err = child.communicate(timeout=FAILURE_LIMIT)
+    assert (child.returncode, out) == (128 + number, "")
+    assert err == f"{number.name} came before the first iteration had ended: there was nothing to save\n"
 
 
 def test_an_answered_signal_does_not_abort() -> None:
@@ -77,7 +96,7 @@ def test_an_answered_signal_does_not_abort() -> None:
             return super().is_set()
 
     said: list[str] = []
-    with StopSignal(said.append, patience=0.0) as stop:
+    with StopSignal(lambda message, code: said.append(message), patience=0.0) as stop:
         stop._acknowledged = asked = Asked()
         stop.acknowledge()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -134,7 +153,7 @@ def test_a_rank_that_waits_in_a_collective_still_ends() -> None:
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signal.SIGTERM)
     errors = end_of(child)
-    assert child.returncode == 1
+    assert child.returncode == 143
     assert "rank 0: SIGTERM was not answered within 0 s" in errors
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -62,6 +63,46 @@ def test_open_mpi_leaves_a_state_that_loads(tmp_path: Path) -> None:
     assert f"Resumed CartPole at iteration {iteration}," in more
 
 
+COMPILER = """#!/bin/sh
+# Compiles nothing, and tells the test when it is asked to.
+for word; do case "$word" in *.cpp) echo compiling > {pipe}; exec cat {never};; esac; done
+exec g++ "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "ranks", "group"),
+    [
+        (signal.SIGTERM, 1, False),
+        (signal.SIGINT, 1, True),
+        pytest.param(signal.SIGTERM, 2, False, marks=needs_mpirun),
+    ],
+)
+def test_a_signal_while_the_update_is_compiled_ends_the_run(
+    number: signal.Signals, ranks: int, group: bool, tmp_path: Path
+) -> None:
+    """To the process alone, which waits for its compiler, or to its group: then the compiler fails by it too."""
+    pipe, never, compiler = (tmp_path / name for name in ("pipe", "never", "compiler"))
+    os.mkfifo(pipe)
+    os.mkfifo(never)
+    compiler.write_text(COMPILER.format(pipe=pipe, never=never))
+    compiler.chmod(0o755)
+    extra = {"CXX": str(compiler), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    before = ("setsid", MPIRUN, "-n", ranks) if ranks > 1 else ("setsid",)
+    child = spawn(*ENDLESS, tmp_path, "--compile", "on", before=before, **extra)
+    held = os.open(never, os.O_RDWR)  # nobody writes to it
+    try:
+        assert pipe.read_text() == "compiling\n"
+        (os.killpg if group else os.kill)(child.pid, number)
+        result = finish(child)
+    finally:
+        os.close(held)
+    assert result.code == CODES[number], result
+    assert result.err.count(f"{number.name} came before the first iteration had ended") == 1
+    assert "is not compiled" not in result.out and "Traceback" not in result.err
+    assert read_state(tmp_path / "CartPole")["shared"]["iteration"] == 0
+
+
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     """In the middle of a step, where the first one is not seen."""
     (tmp_path / "slow.py").write_text(
@@ -71,7 +112,11 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
         "from ppo_and_friends.vector.gym_vec import GymEnv\n"
         "from gymnasium.envs.classic_control import CartPoleEnv\n"
         "class Stuck(CartPoleEnv):\n"
+        "    count = 0\n"
         "    def step(self, action):\n"
+        "        self.count += 1\n"
+        "        if self.count < 200:\n"
+        "            return super().step(action)\n"
         "        print('stuck', flush=True)\n"
         "        while not signals._active.wanted:\n"
         "            threading.Event().wait(0.01)\n"
@@ -79,7 +124,7 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
         "        threading.Event().wait()\n"
         "slow = Experiment(env=GymEnv(id='Stuck', factory=Stuck))\n"
     )
-    child = spawn("-e", f"{tmp_path / 'slow.py'}:slow", "--state_path", tmp_path)
+    child = spawn("-e", f"{tmp_path / 'slow.py'}:slow", *TINY, "--state_path", tmp_path)
     wait_for(child, "stuck")
     child.send_signal(signal.SIGINT)
     wait_for(child, "asked")

@@ -233,6 +233,13 @@ def test_sum_columns_adds_as_numpy(columns: int, dtype: torch.dtype) -> None:
     assert torch.equal(sum_columns(values), torch.stack([torch.tensor(np.sum(row.numpy())) for row in values]))
 
 
+def test_another_number_of_actions_than_rows_is_refused() -> None:
+    env = SimEnv(InvertedPendulum()).make(3)
+    env.reset(0)
+    with pytest.raises(ValueError, match=r"needs actions \[3, 1\], not \[1, 1\]"):
+        env.step((torch.zeros(1, 1),))
+
+
 @pytest.mark.skipif("MUJOCO_GL" not in os.environ, reason="draws without a window only")
 def test_frame_is_a_picture() -> None:
     env = SimEnv(Ant()).make(ROWS, render=True)
@@ -242,3 +249,13 @@ def test_frame_is_a_picture() -> None:
     assert first.shape == (480, 480, 3) and first.dtype == np.uint8 and first.std() > 10
     assert (env.frame(0) != first).any() and (env.frame(0) != env.frame(1)).any()
     env.close()
+
+
+@pytest.mark.skipif("MUJOCO_GL" not in os.environ, reason="draws without a window only")
+def test_a_model_without_a_camera_is_seen_from_near() -> None:
+    env = SimEnv(InvertedPendulum()).make(1, render=True)
+    env.reset(SEED)
+    frame = env.frame(0)
+    env.close()
+    assert env.spec.steps_per_second == 25, "two steps of 0.02 s"
+    assert (frame != frame[0, 0]).any(2).mean() > 0.045  # 0.03 where the whole rail fills the picture

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.render import explain_backend
 from ppo_and_friends.types import ActionSpace, Obs, TensorSpec
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
 
@@ -106,6 +107,9 @@ def load_model(xml_file: str) -> Any:
         mujoco: Any = import_module("mujoco")
     except ImportError as error:
         raise UserError("MuJoCo tasks need the package mujoco; install it with: pip install mujoco.") from error
+    except RuntimeError as error:
+        explain_backend(error)
+        raise
     found = find_spec("gymnasium")
     if found is None or found.origin is None:
         raise UserError("MuJoCo tasks take their models from gymnasium; install it with: pip install gymnasium.")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ppo_and_friends.config import Activation, BodyConfig
-from ppo_and_friends.custom import load_custom
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.networks.own import own_body
 from ppo_and_friends.types import TensorSpec, Tree, leaves
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -95,8 +95,8 @@ def make_body(specs: tuple[TensorSpec, ...], config: BodyConfig) -> BodyModule:
     """The body a config asks for.
 
     Raises:
-        UserError: an image is too small for the convolutions, or a custom body cannot be loaded.
+        UserError: an image is too small for the convolutions, or a custom body cannot be used.
     """
     if config.custom:
-        return load_custom(config.custom)(specs, config)
+        return own_body(config.custom, specs, config)
     return Body(specs, config)

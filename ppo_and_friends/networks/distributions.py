@@ -8,7 +8,6 @@ so that the divergence from the rollout's policy has a closed form.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -24,7 +23,17 @@ SOFT_BOUND = 1.1  # a mean may leave the action bounds by a tenth before bounds_
 
 
 class Distribution(nn.Module):
-    """What the collector and the loss ask of a distribution. A custom one fulfils the same."""
+    """What the collector and the loss ask of a distribution. A custom one fulfils the same.
+
+    `forward`, `sample`, `mode`, `log_prob`, `entropy` and `kl` must be written; leading axes are `[N]` when acting and
+    `[L, B]` when learning.
+    """
+
+    anchor: Tensor  # says device and dtype
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("anchor", torch.zeros(0), persistent=False)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Parameters `[..., P]` from features `[..., F]` and legal actions `[..., K]` bool (K may be 0)."""
@@ -69,8 +78,6 @@ class Distribution(nn.Module):
         """Squared distance by which means leave the bounds, `[...]`; 0 where there are none."""
         return parameters.new_zeros(parameters.shape[:-1])
 
-    anchor: Tensor  # any buffer: it says device and dtype
-
 
 class Categoricals(Distribution):
     """One categorical a column: Discrete, MultiDiscrete and MultiBinary are all this.
@@ -89,7 +96,6 @@ class Categoricals(Distribution):
         exists = index < torch.tensor(space.sizes).unsqueeze(1)
         self.register_buffer("exists", exists, persistent=False)
         self.register_buffer("slots", exists.flatten().nonzero().squeeze(1), persistent=False)
-        self.register_buffer("anchor", torch.zeros(0), persistent=False)
         self.padded = not bool(exists.all())
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
@@ -149,7 +155,6 @@ class Gaussian(Distribution):
         self.columns, self.squash = columns, config.squash
         low, high = torch.tensor(space.low), torch.tensor(space.high)
         bounded = (high - low).isfinite()  # not where one is infinite, or both so large that they mean no bound
-        self.register_buffer("anchor", torch.zeros(0), persistent=False)
         self.register_buffer("bounded", bounded, persistent=False)
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("high", high, persistent=False)
@@ -252,10 +257,8 @@ def soft_clamp(log_std: Tensor) -> Tensor:
     return low + functional.softplus(log_std - low, beta=10)
 
 
-def make_distribution(features: int, space: ActionSpace, config: NetConfig, custom: Any = None) -> Distribution:
-    """The distribution for an action space; `custom` is called with (features, space, config) when given."""
-    if custom is not None:
-        return custom(features, space, config)
+def make_distribution(features: int, space: ActionSpace, config: NetConfig) -> Distribution:
+    """The distribution for an action space."""
     if space.kind == "box":
         return (StateDependentExploration if config.distribution == "gsde" else Gaussian)(features, space, config)
     if config.distribution == "gsde":

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ppo_and_friends.config import NetConfig, PPOConfig
-from ppo_and_friends.custom import load_custom
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.bodies import make_body
 from ppo_and_friends.networks.cores import IdentityCore
 from ppo_and_friends.networks.distributions import make_distribution
+from ppo_and_friends.networks.own import own_distribution
 from ppo_and_friends.stats import FixedMoments, Moments
 from ppo_and_friends.types import GroupSpec, Obs, TensorSpec, Tree, leaves
 
@@ -79,8 +79,10 @@ class Net(nn.Module):
         self.critic_body = self.actor_body if self.shared else make_body(spec.critic, config.critic)
         self.actor_core = IdentityCore(self.actor_body.features)
         self.critic_core = IdentityCore(self.critic_body.features)
-        custom = load_custom(config.custom_distribution) if config.custom_distribution else None
-        self.distribution = make_distribution(self.actor_core.features, spec.action, config, custom)
+        if config.custom_distribution:
+            self.distribution = own_distribution(config.custom_distribution, self.actor_core.features, spec, config)
+        else:
+            self.distribution = make_distribution(self.actor_core.features, spec.action, config)
         self.value_head = nn.Linear(self.critic_core.features, 1)
         if config.initialization == "orthogonal":
             initialize_orthogonal(self, (self.distribution, 0.01), (self.value_head, 1.0))

@@ -11,6 +11,7 @@ import gymnasium
 from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
 
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.render import explain_backend
 
 # What registers the ids of an environment family when it is imported, after what it needs: (modules, pip's name)
 FAMILIES = {
@@ -48,13 +49,7 @@ def make_environment(
     """
     settings = {**kwargs, "render_mode": "rgb_array"} if render else kwargs
     try:
-        if factory is None:
-            _import_family(name)
-            return gymnasium.make(name, max_episode_steps=max_episode_steps, disable_env_checker=True, **settings)
-        env = factory(**settings)
-        if max_episode_steps is None:
-            return env
-        return gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+        return _made(name, settings, max_episode_steps, factory)
     except UserError:
         raise
     except (UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
@@ -62,6 +57,10 @@ def make_environment(
     except (ImportError, DependencyNotInstalled) as error:
         raise UserError(_missing(name, error)) from error
     except Exception as error:
+        if isinstance(error, RuntimeError):
+            explain_backend(error)
+        if render and isinstance(error, TypeError) and _is_made(name, kwargs, max_episode_steps, factory):
+            raise UserError(cannot_draw(name, "it takes no render_mode")) from error
         reason = str(error).strip().rstrip(".") or type(error).__name__
         mend = (
             "correct env.kwargs or env.max_episode_steps"
@@ -69,6 +68,28 @@ def make_environment(
             else "mend it there"
         )
         raise UserError(f"{name} raises {type(error).__name__} when made with {settings}: {reason}; {mend}.") from error
+
+
+def cannot_draw(name: str, cause: str) -> str:
+    return f"{name} has no rgb_array render mode ({cause}): go without --render and --render_gif, or give it one."
+
+
+def _made(
+    name: str, settings: dict[str, Any], max_episode_steps: int | None, factory: Callable[..., Any] | None
+) -> gymnasium.Env[Any, Any]:
+    if factory is None:
+        _import_family(name)
+        return gymnasium.make(name, max_episode_steps=max_episode_steps, disable_env_checker=True, **settings)
+    env = factory(**settings)
+    return env if max_episode_steps is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+
+
+def _is_made(*arguments: Any) -> bool:
+    try:
+        _made(*arguments).close()
+    except Exception:
+        return False
+    return True
 
 
 def _import_family(name: str) -> None:

@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 
 from ppo_and_friends.errors import EnvironmentFailure, UserError
+from ppo_and_friends.vector.gym_make import cannot_draw
 from ppo_and_friends.vector.spaces import Actions, Layout
 
 CONTINUES = "episode_continues"
@@ -31,6 +32,7 @@ class Interface:
     layout: Layout
     actions: Actions
     mask: int = 0  # K legal-action flags; 0 when the environment reports none
+    steps_per_second: float = 30.0
 
     @classmethod
     def of(cls, name: str, env: gymnasium.Env[Any, Any]) -> Interface:
@@ -46,7 +48,8 @@ class Interface:
         except Exception as error:
             raise EnvironmentFailure(f"{name} failed in its first reset: {_text(error)}.") from error
         reports = MASK in info or env.has_wrapper_attr("action_masks")
-        return cls(name, layout, actions, sum(actions.sizes) if reports else 0)
+        pace = float(env.metadata.get("render_fps") or cls.steps_per_second)
+        return cls(name, layout, actions, sum(actions.sizes) if reports else 0, pace)
 
     def buffers(self, rows: int) -> Buffers:
         """Zeros for `rows` rows: obs0, obs1, ..., final0, ... (one a part), reward, terminated, truncated, masks."""
@@ -122,7 +125,7 @@ class Rows:
         self._cut.clear()
         row = 0
         try:
-            for row, (env, action) in enumerate(zip(self.envs, self.interface.actions.decode(actions), strict=False)):
+            for row, (env, action) in enumerate(zip(self.envs, self.interface.actions.decode(actions), strict=True)):
                 observation, reward, terminated, truncated, info = env.step(action)
                 write(row, observation)
                 rewards[row] = reward
@@ -246,7 +249,14 @@ class Rows:
             gym_state.load(env, saved)
 
     def frame(self, row: int) -> np.ndarray:
-        return np.asarray(self.envs[row].render())
+        try:
+            picture = np.asarray(self.envs[row].render())
+        except NotImplementedError as error:
+            raise UserError(cannot_draw(self.interface.name, "it has no method render")) from error
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+            found = f"shape {picture.shape} of {picture.dtype}" if picture.ndim else type(picture.item()).__name__
+            raise UserError(cannot_draw(self.interface.name, f"its render gives {found}, not [height, width, 3] uint8"))
+        return picture
 
     def close(self) -> None:
         for env in self.envs:

@@ -68,8 +68,8 @@ class GymVec:
         interface = backend.interface
         parts = tuple(part.spec() for part in interface.layout.parts)
         group = GroupSpec(rows, parts, parts, interface.actions.spec(), interface.mask)
-        self.spec = Spec((group,), interface.name, engine)
-        self._backend = backend
+        self.spec = Spec((group,), interface.name, engine, steps_per_second=interface.steps_per_second)
+        self._backend, self._wanted = backend, (rows, interface.actions.columns)
         self._log: dict[str, Tensor] = {}
         tensors = {key: torch.from_numpy(array) for key, array in backend.buffers.items()}
         self._obs = _observation(tensors, "obs", len(parts), "mask")
@@ -83,6 +83,8 @@ class GymVec:
         return (self._obs,)
 
     def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
+        if actions[0].shape != self._wanted:  # fewer would be broadcast to the processes' rows
+            raise ValueError(f"{self.spec.task} needs actions {list(self._wanted)}, not {list(actions[0].shape)}")
         cut = self._backend.step(actions[0].numpy())
         if len(self._log) != len(self._backend.log):
             self._log.update({key: torch.from_numpy(column) for key, column in self._backend.log.items()})

@@ -67,7 +67,7 @@ class Block(gymnasium.Env[Any, Any]):
     def step(self, action: np.ndarray) -> tuple[Buffers, float, bool, bool, dict[str, Any]]:
         assert self._rows is not None
         with _told():
-            cut = self._rows.step(action)
+            cut = self._rows.step(action[: self._count])  # slots without an environment get none
         # a tuple travels as it is, where a dict would be taken apart and joined by key
         return self._shared(), 0.0, False, False, {"told": (cut, self._rows.log)}
 

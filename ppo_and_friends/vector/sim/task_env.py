@@ -20,6 +20,7 @@ from ppo_and_friends.vector.sim.simulation import Simulation, Task
 
 PICTURE_SIZE = 480  # pixels, Gymnasium's own
 TRACKING_CAMERA = "track"
+PICTURE_WIDTHS = 1.5  # distance of a camera of our own, in diagonals of what moves
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class TaskEnv:
     def __init__(self, task: Task, sim: Simulation, engine: str, dtype: torch.dtype = torch.float32) -> None:
         self.task, self.sim, self.dtype = task, sim, dtype
         self._memory = task.start(sim)
+        self._wanted = (sim.rows, task.action.columns)
         self._draw = RowGenerators(0, sim)
         self._clock = 0  # steps so far; a row is as old as the clock is past its start
         self._started = torch.zeros(sim.rows, dtype=torch.int64, device=sim.device)
@@ -66,7 +68,8 @@ class TaskEnv:
         group = GroupSpec(
             sim.rows, task.actor, task.critic, task.action, symmetric=observation.critic is observation.actor
         )
-        self.spec = Spec((group,), task.name, engine, sim.device)
+        pace = 1 / (task.model().opt.timestep * task.substeps)
+        self.spec = Spec((group,), task.name, engine, sim.device, pace)
 
     def reset(self, seed: int) -> tuple[Obs, ...]:
         self._draw = RowGenerators(seed, self.sim)
@@ -76,6 +79,8 @@ class TaskEnv:
     def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
         task, sim, memory = self.task, self.sim, self._memory
         (action,) = actions
+        if action.shape != self._wanted:  # fewer would be broadcast
+            raise ValueError(f"{task.name} needs actions {list(self._wanted)}, not {list(action.shape)}")
         task.apply(sim, memory, action)
         sim.step(task.substeps)
         self._clock += 1
@@ -201,8 +206,8 @@ class Camera:
         self._mujoco: Any = import_module("mujoco")
         self._model, self._data = model, self._mujoco.MjData(model)
         self._renderer = self._mujoco.Renderer(model, PICTURE_SIZE, PICTURE_SIZE)
-        # -1, where the model has no such camera, is the free one, which sees all of the model's start
-        self._camera = self._mujoco.mj_name2id(model, self._mujoco.mjtObj.mjOBJ_CAMERA, TRACKING_CAMERA)
+        camera = self._mujoco.mj_name2id(model, self._mujoco.mjtObj.mjOBJ_CAMERA, TRACKING_CAMERA)
+        self._camera = camera if camera >= 0 else self._follower()
 
     def picture(self, qpos: Tensor) -> np.ndarray:
         """`[height, width, 3]` uint8 of the world at `qpos` ([nq])."""
@@ -213,6 +218,20 @@ class Camera:
 
     def close(self) -> None:
         self._renderer.close()
+
+    def _follower(self) -> Any:
+        """A camera that follows the first body that moves, far enough away to see all that does."""
+        mujoco, model, data = self._mujoco, self._model, self._data
+        mujoco.mj_forward(model, data)
+        moving = model.body_weldid[model.geom_bodyid] > 0
+        radius = model.geom_rbound[moving, None]
+        size = np.ptp(np.concatenate((data.geom_xpos[moving] - radius, data.geom_xpos[moving] + radius)), axis=0)
+        camera = mujoco.MjvCamera()
+        mujoco.mjv_defaultFreeCamera(model, camera)
+        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING.value
+        camera.trackbodyid = int(model.geom_bodyid[moving].min())
+        camera.distance = PICTURE_WIDTHS * float(np.linalg.norm(size))
+        return camera
 
 
 def choose_gl_backend() -> None:
