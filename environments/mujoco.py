@@ -41,6 +41,37 @@ def ant() -> Experiment:
     return _experiment(Ant(), 3_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
 
 
+@experiment("AntRandomized")
+def ant_randomized() -> Experiment:
+    """Ant in worlds that differ: masses, friction, motors and gravity, with blows and with noise.
+
+    Settings: Ant's; no score was measured. The ranges of masses, damping and noise are Isaac Gym's for its ant, those
+    of friction and gravity its humanoid's, the others this project's. A world is drawn anew at most every 600 steps.
+    Each number is a flag, such as `--env.worlds.0.range 0.8 1.2`.
+    """
+    from environments.tasks.ant import Ant
+    from ppo_and_friends.vector.sim.randomize import Noise, Push, Randomized, Vary
+
+    task = Randomized(
+        Ant(),
+        worlds=(
+            Vary(quantity="mass", range=(0.5, 1.5)),
+            Vary(quantity="friction", range=(0.7, 1.3)),
+            Vary(quantity="damping", range=(0.5, 1.5)),
+            Vary(quantity="gain", range=(0.8, 1.2)),
+            Vary(quantity="gravity", range=(0.0, 0.4), distribution="gaussian", operation="additive"),
+        ),
+        pushes=(Push(range=(-0.5, 0.5), interval=200),),
+        observations=(
+            Noise(range=(0.0, 0.002), distribution="gaussian"),
+            Noise(range=(0.0, 0.001), distribution="gaussian", drawn="episode"),
+        ),
+        actions=(Noise(range=(0.0, 0.02), distribution="gaussian"),),
+        frequency=600,
+    )
+    return _experiment(task, 3_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
+
+
 @experiment("HalfCheetah")
 def half_cheetah() -> Experiment:
     """Run as fast as possible on two legs in a plane; it cannot fall over.

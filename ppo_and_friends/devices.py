@@ -43,14 +43,19 @@ def choose_device(device: str, allow_mpi_gpu: bool, comm: Comm, spec: Spec) -> t
     auto is the CPU for several ranks (unless allowed otherwise) and for small networks on environments of the
     CPU, where a GPU is slower; the GPU for images and for environments that live on it.
     """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    own = torch.device("cuda", comm.local_rank % gpus) if gpus else torch.device("cpu")
+    own = own_gpu(device, comm) if torch.cuda.is_available() else torch.device("cpu")
     if device != "auto":
         return own if device == "cuda" else torch.device(device)
     if comm.size > 1:
         return own if allow_mpi_gpu else torch.device("cpu")
     images = any(part.dtype == torch.uint8 for group in spec.groups for part in group.actor)
     return own if images or spec.device.type == "cuda" else torch.device("cpu")
+
+
+def own_gpu(device: str, comm: Comm) -> torch.device:
+    """The GPU of this rank: the one that is named, else the ranks of a node take theirs in turn."""
+    named = torch.device("cuda" if device in ("auto", "cpu") else device)
+    return named if named.index is not None else torch.device("cuda", comm.local_rank % torch.cuda.device_count())
 
 
 class OnDevice:

@@ -16,7 +16,13 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import field_types
 
-ALIASES = {"e": "environment", "h": "help", "alow_mpi_gpu": "allow_mpi_gpu", "env_workers": "env.workers"}
+ALIASES = {
+    "e": "environment",
+    "h": "help",
+    "alow_mpi_gpu": "allow_mpi_gpu",
+    "env_workers": "env.workers",
+    "simulator": "env.simulator",
+}
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 Words = list[tuple[str, list[str]]]  # (flag without dashes and with underscores, the values after it)

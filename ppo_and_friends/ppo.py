@@ -22,6 +22,7 @@ from ppo_and_friends.launch import threads
 from ppo_and_friends.policy import NetPolicy, predict
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
+from ppo_and_friends.simulator import CPU, choose_simulator, with_simulator
 from ppo_and_friends.stats import RecentEpisodes, reduce_moments
 from ppo_and_friends.targets import explained_variance
 from ppo_and_friends.vector.base import VecEnv
@@ -64,7 +65,8 @@ class PPO:
         self.threads = threads(self.comm)
         if options.force_deterministic != torch.are_deterministic_algorithms_enabled():  # the call imports a compiler
             torch.use_deterministic_algorithms(options.force_deterministic)
-        self.env = experiment.env.make(experiment.envs_per_proc, threads=self.threads, render=render)
+        self.env_config = choose_simulator(experiment, run, self.comm)
+        self.env = self.env_config.make(experiment.envs_per_proc, threads=self.threads, render=render)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
         rank_seed = self._rank_seed(0)
@@ -200,7 +202,8 @@ class PPO:
             UserError: no such state, or an experiment that cannot be found.
         """
         state = read_state(path)
-        ppo = cls(saved_experiment(state, experiment), comm=comm, reference=state["reference"])
+        any_engine = with_simulator(saved_experiment(state, experiment), CPU)  # which needs no kernels
+        ppo = cls(any_engine, comm=comm, reference=state["reference"])
         ppo.load_shared_state(state["shared"])
         return ppo
 
@@ -223,7 +226,7 @@ class PPO:
 
     def evaluation_env(self, rows: int, render: bool = False) -> VecEnv:
         """Environments of their own for tests: training's rows are never disturbed."""
-        return on_device(self.experiment.env.make(rows, threads=self.threads, render=render), self.device)
+        return on_device(self.env_config.make(rows, threads=self.threads, render=render), self.device)
 
     # ---- state
 

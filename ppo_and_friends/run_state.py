@@ -13,7 +13,7 @@ from ppo_and_friends import registry
 from ppo_and_friends.checkpoint import differences
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.serialize import FREE_SETTINGS, from_plain, to_plain
+from ppo_and_friends.serialize import ENGINE_SETTINGS, FREE_SETTINGS, flat, from_plain, to_plain
 
 if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO
@@ -45,6 +45,7 @@ def whole_state(ppo: PPO, best_score: float = -math.inf, seconds: float = 0.0) -
         "config": to_plain(ppo.experiment),
         "size": ppo.comm.size,
         "rows": ppo.experiment.envs_per_proc,
+        "simulator": getattr(ppo.env_config, "simulator", ""),
         "best_score": best_score,
         "seconds": seconds,
         "shared": ppo.shared_state(),
@@ -56,7 +57,8 @@ def setting_changes(saved: dict[str, Any], current: dict[str, Any]) -> list[str]
     """Settings that change what is learned, "ppo.lr: 0.0003 -> 0.0001"."""
 
     def kept(settings: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
+        learned = flat({name: value for name, value in settings.items() if name not in FREE_SETTINGS})
+        return {name: value for name, value in learned.items() if name not in ENGINE_SETTINGS}
 
     return differences(kept(saved), kept(current))
 

@@ -19,8 +19,9 @@ from ppo_and_friends.config import Experiment
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.schedules import Schedule
 
-# Settings that say how far and how watched a run is, not what it learns.
+# Settings that say how far and how watched a run is, not what it learns. The engine is checked on its own.
 FREE_SETTINGS = ("name", "num_timesteps", "evaluation", "compile")
+ENGINE_SETTINGS = ("env.simulator", "env.max_contacts", "env.max_constraints")
 _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf}
 
 
@@ -79,9 +80,13 @@ def read_config(path: str) -> tuple[str, dict[str, Any], int | None]:
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{path of a setting: value} of nested dicts, "ppo.lr"; tuples become lists, because JSON knows no others."""
+    """{path of a setting: value} of nested dicts and of lists of them, "ppo.lr" and "addons.0.beta".
+
+    Tuples become lists, because JSON knows no others."""
     found: dict[str, Any] = {}
     for key, value in plain.items():
+        if isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
+            value = dict(enumerate(value))
         if isinstance(value, Mapping) and value:
             found |= flat(value, f"{prefix}{key}.")
         else:

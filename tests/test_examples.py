@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
+import pytest
 import torch
 from commands import TINY, succeed
 from ranks import environment
+from tensor_toys import LabEnv
 from torch.distributions import Laplace, kl_divergence
 from toys import BOX
 
 from ppo_and_friends import registry
 from ppo_and_friends.config import NetConfig
 from ppo_and_friends.custom import load_custom
+from ppo_and_friends.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -70,3 +75,28 @@ def test_the_environment_of_a_users_own_draws(tmp_path: Path) -> None:
     reference = f"{EXAMPLES / 'my_env.py'}:MyTask"
     words = ("-e", reference, "--random_policy", "--num_test_runs", 1, "--render_gif", "--state_path", tmp_path)
     assert "GIF: " in succeed(*words) and (tmp_path / "MyTask" / "gif" / "MyTask-random.gif").is_file()
+
+
+def test_go1_asks_mjlab_for_as_many_robots_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for mjlab's modules, which need another MuJoCo than this project."""
+    experiment = registry.build(f"{EXAMPLES / 'mjlab_go1.py'}:Go1")
+    monkeypatch.setitem(sys.modules, "mjlab", None)
+    with pytest.raises(UserError, match="Go1 .* needs a package that this Python cannot import"):
+        experiment.env.make(2)
+
+    def made(config: SimpleNamespace, device: str, render_mode: str | None) -> LabEnv:
+        assert (config.task, device, render_mode) == ("Mjlab-Velocity-Rough-Unitree-Go1", "cpu", "rgb_array")
+        return LabEnv(config.scene.num_envs, groups=("actor", "critic"))
+
+    modules = {
+        "mjlab": {},
+        "mjlab.tasks": {},
+        "mjlab.envs": {"ManagerBasedRlEnv": made},
+        "mjlab.tasks.registry": {"load_env_cfg": lambda task: SimpleNamespace(task=task, scene=SimpleNamespace())},
+    }
+    for name, contents in modules.items():
+        module = ModuleType(name)
+        vars(module).update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+    rough = dataclasses.replace(experiment.env, kwargs={"terrain": "rough"}, device="cpu")
+    assert rough.make(3, render=True).spec.groups[0].rows == 3

@@ -41,8 +41,9 @@ def test_environments_are_those_of_the_registry() -> None:
 @pytest.mark.parametrize("row", table("Environments"), ids=lambda row: row[0])
 def test_environment_ids(row: list[str]) -> None:
     env = registry.build(row[0]).env
-    name = getattr(env, "id", None) or f"{row[0]}-v5"
-    assert row[1].startswith(f"`{name}`")
+    name = getattr(env, "id", None) or f"{row[0].removesuffix('Randomized')}-v5"
+    isaac = row[0].startswith("Isaac")
+    assert row[1].startswith(("Isaac Gym", "OmniIsaacGymEnvs") if isaac else f"`{name}`")
     kwargs = getattr(env, "kwargs", {})
     assert all(word in row[1] for word in kwargs) and bool(kwargs) == ("," in row[1])
 
@@ -88,6 +89,6 @@ def test_constraints_admit_what_the_project_asks_for() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in lines if line[0] != "#"}
     extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["mpich"], *extras["plot"]]:
+    for text in [*PROJECT["dependencies"], *extras["mpich"], *extras["plot"], *extras["gpu"]]:
         wanted = Requirement(text)
         assert pins[canonicalize_name(wanted.name)] in wanted.specifier

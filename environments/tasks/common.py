@@ -96,6 +96,21 @@ class GymnasiumTask:
         qvel.copy_(torch.where(rows[:, None], qvel + velocity_noise, qvel))
 
 
+def mujoco_module() -> Any:
+    """The module mujoco, which ships no types.
+
+    Raises:
+        UserError: it is not installed, or MUJOCO_GL names no way to draw.
+    """
+    try:
+        return import_module("mujoco")
+    except ImportError as error:
+        raise UserError("MuJoCo tasks need the package mujoco; install it with: pip install mujoco.") from error
+    except RuntimeError as error:
+        explain_backend(error)
+        raise
+
+
 @cache
 def load_model(xml_file: str) -> Any:
     """Compile one of the models in Gymnasium's package, or another one by its path.
@@ -103,13 +118,7 @@ def load_model(xml_file: str) -> Any:
     Raises:
         UserError: mujoco or gymnasium is not installed, or the file does not exist.
     """
-    try:
-        mujoco: Any = import_module("mujoco")
-    except ImportError as error:
-        raise UserError("MuJoCo tasks need the package mujoco; install it with: pip install mujoco.") from error
-    except RuntimeError as error:
-        explain_backend(error)
-        raise
+    mujoco = mujoco_module()
     found = find_spec("gymnasium")
     if found is None or found.origin is None:
         raise UserError("MuJoCo tasks take their models from gymnasium; install it with: pip install gymnasium.")

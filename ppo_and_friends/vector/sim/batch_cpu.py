@@ -59,10 +59,14 @@ class BatchSim:
         return self._fields[field]
 
     def expand(self, field: str) -> Tensor:
-        """The live `[N, ...]` tensor of a field of mjModel. Constants derived from it are not recomputed."""
+        """The live `[N, ...]` tensor of a field of mjModel; `set_const` recomputes the constants derived from it."""
         if field not in self._expanded:
             self._expanded[field] = _tensor(self._batch.expand(field))
         return self._expanded[field]
+
+    def set_const(self, rows: Tensor) -> None:
+        """Recompute the constants of mjModel that follow from expanded fields, for the worlds of `rows` ([N] bool)."""
+        self._batch.set_const(rows.numpy())
 
     def step(self, substeps: int) -> None:
         """Advance every world.
@@ -110,6 +114,8 @@ class BatchSim:
             self.bind(name).copy_(tensor)
         for name, tensor in state["model"].items():
             self.expand(name).copy_(tensor)
+        if state["model"]:
+            self._batch.set_const()
         self._batch.warning[:] = 0
 
     def _shared(self, field: str) -> Tensor:

@@ -24,7 +24,15 @@ class Simulation(Protocol):
         ...
 
     def expand(self, field: str) -> Tensor:
-        """A live `[N, ...]` tensor over a field of mjModel (mass, friction, ...): one value for each world."""
+        """A live `[N, ...]` tensor over a field of mjModel (body_mass, opt.gravity, ...): one value for each world."""
+        ...
+
+    def set_const(self, rows: Tensor) -> None:
+        """Where `rows` ([N] bool), recompute what MuJoCo derives from masses, inertias and armatures: `mj_setConst`.
+
+        To be called after writing those. Contacts, limits and friction losses are as soft as the inverse weights among
+        these constants say, which therefore need a value for each world too. Leaves the state and what is bound alone.
+        """
         ...
 
     def step(self, substeps: int) -> None: ...

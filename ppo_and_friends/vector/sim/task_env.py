@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
-from ctypes.util import find_library
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ppo_and_friends.errors import EnvironmentFailure, UserError
-from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, leaves, tree_map
+from ppo_and_friends.errors import EnvironmentFailure
+from ppo_and_friends.types import Obs, Step, leaves
+from ppo_and_friends.vector.base import VecEnv
+from ppo_and_friends.vector.sim.camera import choose_gl_backend
 from ppo_and_friends.vector.sim.simulation import Simulation, Task
-
-PICTURE_SIZE = 480  # pixels, Gymnasium's own
-TRACKING_CAMERA = "track"
-PICTURE_WIDTHS = 1.5  # distance of a camera of our own, in diagonals of what moves
+from ppo_and_friends.vector.sim.task_rows import TaskRows
 
 
 @dataclass(frozen=True)
 class SimEnv:
-    """`EnvConfig` of a MuJoCo task on the CPU engine."""
+    """`EnvConfig` of a MuJoCo task."""
 
     task: Any  # a `Task` that is a dataclass; annotated loosely, so that the command line sees the one given
+    simulator: Literal["auto", "cpu", "warp"] = "auto"
+    """cpu: MuJoCo on this rank's cores. warp: mujoco_warp on its GPU. auto: for a new run of one process with 1024
+    rows or more warp, where there is a GPU and mujoco_warp; otherwise cpu. A run keeps the one that it began with."""
+    max_contacts: int = 0
+    """Room for contacts of one world on the GPU; 0 measures what random controls need, and adds to it."""
+    max_constraints: int = 0
+    """The same for constraints: joint limits, and up to four for each contact with friction."""
 
-    def make(self, rows: int, threads: int = 1, render: bool = False) -> TaskEnv:
+    def make(self, rows: int, threads: int = 1, render: bool = False) -> VecEnv:
+        """As `EnvConfig`; what stands on a GPU stands on torch's current one. `auto` is the run's to resolve: here,
+        it means the CPU."""
         choose_gl_backend()
         model = self.task.model()  # says it where mujoco is missing
+        if self.simulator == "warp":
+            return self._on_gpu(model, rows)
         from ppo_and_friends.vector.sim.batch_cpu import BatchSim
 
         threads = min(threads, rows)
         engine = f"mujoco.batch, {threads} thread{'s' if threads > 1 else ''}"
         return TaskEnv(self.task, BatchSim(model, rows, threads, self.task.name), engine)
 
+    def _on_gpu(self, model: Any, rows: int) -> VecEnv:
+        from ppo_and_friends.vector.sim.device_env import DeviceTaskEnv
+        from ppo_and_friends.vector.sim.warp_gpu import WarpSim, describe
+        from ppo_and_friends.vector.sim.warp_limits import Limits
 
-class TaskEnv:
+        device = torch.device("cuda", torch.cuda.current_device())
+        limits = Limits(self.max_contacts, self.max_constraints)
+        return DeviceTaskEnv(self.task, WarpSim(model, rows, self.task.name, device, limits), describe(model))
+
+
+class TaskEnv(TaskRows):
     """`VecEnv` over a task and a simulation whose tensors the host may read.
 
     Row i of `reset(seed)` draws from `PCG64(SeedSequence((seed, i)))`. For seeds below 2**32 that is the
@@ -47,40 +63,26 @@ class TaskEnv:
     and a row's later episodes follow as Gymnasium's do after `env.reset()`.
 
     Args:
-        task: what to observe, reward and end.
-        sim: the worlds of `task.model()`.
-        engine: what the user is told runs them.
-        dtype: of observations, rewards and log. float64 shows the simulation's own numbers, for comparisons.
+        dtype: float64 shows the simulation's own numbers, for comparisons.
     """
 
     def __init__(self, task: Task, sim: Simulation, engine: str, dtype: torch.dtype = torch.float32) -> None:
-        self.task, self.sim, self.dtype = task, sim, dtype
-        self._memory = task.start(sim)
-        self._wanted = (sim.rows, task.action.columns)
+        super().__init__(task, sim, engine, dtype)
         self._draw = RowGenerators(0, sim)
         self._clock = 0  # steps so far; a row is as old as the clock is past its start
-        self._started = torch.zeros(sim.rows, dtype=torch.int64, device=sim.device)
         self._next_limit = task.max_episode_steps  # no row meets its time limit before the clock shows this
         self._none = torch.zeros(sim.rows, dtype=torch.bool, device=sim.device)
-        self._active = torch.ones(sim.rows, dtype=torch.bool, device=sim.device)
-        self._camera: Camera | None = None
-        observation = task.observe(sim, self._memory)
-        group = GroupSpec(
-            sim.rows, task.actor, task.critic, task.action, symmetric=observation.critic is observation.actor
-        )
-        pace = 1 / (task.model().opt.timestep * task.substeps)
-        self.spec = Spec((group,), task.name, engine, sim.device, pace)
 
     def reset(self, seed: int) -> tuple[Obs, ...]:
         self._draw = RowGenerators(seed, self.sim)
-        self._restart(self._active)
-        return (self._cast(self.task.observe(self.sim, self._memory)),)
+        self._forget()
+        self._restart(self._everywhere)
+        return (self._observe(),)
 
     def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
         task, sim, memory = self.task, self.sim, self._memory
         (action,) = actions
-        if action.shape != self._wanted:  # fewer would be broadcast
-            raise ValueError(f"{task.name} needs actions {list(self._wanted)}, not {list(action.shape)}")
+        self._check_actions(action)
         task.apply(sim, memory, action)
         sim.step(task.substeps)
         self._clock += 1
@@ -94,66 +96,25 @@ class TaskEnv:
             cut = terminated | truncated
         if cut.any():
             self._restart(cut)
-            obs = self._cast(task.observe(sim, memory))
+            obs = self._observe()
         log = {name: value.to(self.dtype) for name, value in log.items()}
-        return (Step(obs, final, reward.to(self.dtype), terminated, truncated, self._active, log),)
+        return (Step(obs, final, reward.to(self.dtype), terminated, truncated, self._everywhere, log),)
 
     def state(self) -> dict[str, Any]:
-        return {
-            "simulation": self.sim.state(),
-            "memory": {name: tensor.clone() for name, tensor in self._memory.items()},
-            "clock": self._clock,
-            "started": self._started.clone(),
-            "generators": self._draw.state(),
-        }
+        return super().state() | {"clock": self._clock, "generators": self._draw.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state` was taken.
-
-        Raises:
-            UserError: it was taken from another number of rows.
-        """
-        rows = len(state["started"])
-        if rows != self.sim.rows:
-            raise UserError(
-                f"The saved state has {rows} rows and this environment {self.sim.rows}; make it with {rows}."
-            )
-        self.sim.load_state(state["simulation"])
-        for name, tensor in self._memory.items():
-            tensor.copy_(state["memory"][name])
+        super().load_state(state)
         self._clock = state["clock"]
-        self._started.copy_(state["started"])
         self._find_next_limit()
         self._draw.load_state(state["generators"])
 
-    def frame(self, row: int) -> np.ndarray:
-        """`[480, 480, 3]` uint8, by the model's tracking camera where it has one."""
-        if self._camera is None:
-            self._camera = Camera(self.task.model())
-        return self._camera.picture(self.sim.bind("qpos")[row])
-
-    def close(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
-
     def _restart(self, rows: Tensor) -> None:
-        self.sim.reset(rows)
-        self.task.reset(self.sim, self._memory, rows, self._draw)
-        if self.task.forward_after_reset:
-            self.sim.forward(rows)
-        self._started.masked_fill_(rows, self._clock)
+        self._begin_episodes(rows, self._draw, self._clock)
         self._find_next_limit()
 
     def _find_next_limit(self) -> None:
         self._next_limit = int(self._started.min()) + self.task.max_episode_steps
-
-    def _cast(self, obs: Obs) -> Obs:
-        def cast(part: Tensor) -> Tensor:
-            return part.to(self.dtype)
-
-        actor = tree_map(cast, obs.actor)
-        return Obs(actor, actor if obs.critic is obs.actor else tree_map(cast, obs.critic), obs.mask)
 
     def _check(self, obs: Obs, reward: Tensor) -> None:
         """One sum tells whether any number is bad; only then is the place looked for."""
@@ -197,51 +158,3 @@ class RowGenerators:
         for row in rows.nonzero()[:, 0].tolist():
             values[row] = draw(self._rows[row])
         return torch.from_numpy(values).to(self._sim.device, self._sim.dtype)
-
-
-class Camera:
-    """Pictures of one world of a model, without a window."""
-
-    def __init__(self, model: Any) -> None:
-        self._mujoco: Any = import_module("mujoco")
-        self._model, self._data = model, self._mujoco.MjData(model)
-        self._renderer = self._mujoco.Renderer(model, PICTURE_SIZE, PICTURE_SIZE)
-        camera = self._mujoco.mj_name2id(model, self._mujoco.mjtObj.mjOBJ_CAMERA, TRACKING_CAMERA)
-        self._camera = camera if camera >= 0 else self._follower()
-
-    def picture(self, qpos: Tensor) -> np.ndarray:
-        """`[height, width, 3]` uint8 of the world at `qpos` ([nq])."""
-        self._data.qpos[:] = qpos.cpu().numpy()
-        self._mujoco.mj_forward(self._model, self._data)
-        self._renderer.update_scene(self._data, self._camera)
-        return self._renderer.render()
-
-    def close(self) -> None:
-        self._renderer.close()
-
-    def _follower(self) -> Any:
-        """A camera that follows the first body that moves, far enough away to see all that does."""
-        mujoco, model, data = self._mujoco, self._model, self._data
-        mujoco.mj_forward(model, data)
-        moving = model.body_weldid[model.geom_bodyid] > 0
-        radius = model.geom_rbound[moving, None]
-        size = np.ptp(np.concatenate((data.geom_xpos[moving] - radius, data.geom_xpos[moving] + radius)), axis=0)
-        camera = mujoco.MjvCamera()
-        mujoco.mjv_defaultFreeCamera(model, camera)
-        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING.value
-        camera.trackbodyid = int(model.geom_bodyid[moving].min())
-        camera.distance = PICTURE_WIDTHS * float(np.linalg.norm(size))
-        return camera
-
-
-def choose_gl_backend() -> None:
-    """Let MuJoCo draw without a display. It reads `MUJOCO_GL` once, at its first import, so call this before.
-
-    Where no library to draw with is installed nothing is set: training needs none, and MuJoCo would not even be
-    imported with a backend that cannot be loaded."""
-    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        return
-    if find_library("EGL") and (find_library("OpenGL") or find_library("GL")):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-    elif find_library("OSMesa"):
-        os.environ.setdefault("MUJOCO_GL", "osmesa")

@@ -1,0 +1,102 @@
+"""What the environments over a task share, whichever engine steps it: casts, restarts, pictures, states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.types import GroupSpec, Obs, Spec, tree_map
+from ppo_and_friends.vector.sim.camera import Camera
+from ppo_and_friends.vector.sim.simulation import Draw, Simulation, Task
+
+
+class TaskRows:
+    """Rows of one task on one simulation.
+
+    Args:
+        task: what to observe, reward and end.
+        sim: the worlds of `task.model()`.
+        engine: what the user is told runs them.
+        dtype: of observations, rewards and log.
+    """
+
+    def __init__(self, task: Task, sim: Simulation, engine: str, dtype: torch.dtype) -> None:
+        self.task, self.sim, self.dtype = task, sim, dtype
+        self._memory = task.start(sim)
+        self._empty = {name: tensor.clone() for name, tensor in self._memory.items()}
+        self._started = torch.zeros(sim.rows, dtype=torch.int64, device=sim.device)  # on the clock of all rows
+        self._everywhere = torch.ones(sim.rows, dtype=torch.bool, device=sim.device)
+        self._camera: Camera | None = None
+        observation = task.observe(sim, self._memory)
+        group = GroupSpec(
+            sim.rows, task.actor, task.critic, task.action, symmetric=observation.critic is observation.actor
+        )
+        pace = 1 / (task.model().opt.timestep * task.substeps)
+        self.spec = Spec((group,), task.name, engine, sim.device, pace)
+        self._wanted = (sim.rows, task.action.columns)
+
+    def frame(self, row: int) -> np.ndarray:
+        """`[480, 480, 3]` uint8, by the model's tracking camera where it has one."""
+        if self._camera is None:
+            self._camera = Camera(self.task.model())
+        return self._camera.picture(self.sim.bind("qpos")[row])
+
+    def close(self) -> None:
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "simulation": self.sim.state(),
+            "memory": {name: tensor.clone() for name, tensor in self._memory.items()},
+            "started": self._started.clone(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state` was taken.
+
+        Raises:
+            UserError: it was taken from another number of rows.
+        """
+        rows = len(state["started"])
+        if rows != self.sim.rows:
+            raise UserError(
+                f"The saved state has {rows} rows and this environment {self.sim.rows}; make it with {rows}."
+            )
+        self.sim.load_state(state["simulation"])
+        for name, tensor in self._memory.items():
+            tensor.copy_(state["memory"][name])
+        self._started.copy_(state["started"])
+
+    def _forget(self) -> None:
+        """Empty the task's memory, else what outlives an episode would outlive the seed."""
+        for name, tensor in self._memory.items():
+            tensor.copy_(self._empty[name])
+
+    def _check_actions(self, action: Tensor) -> None:
+        """Raise ValueError where there are too few actions: they would be broadcast."""
+        if action.shape != self._wanted:
+            raise ValueError(f"{self.task.name} needs actions {list(self._wanted)}, not {list(action.shape)}")
+
+    def _begin_episodes(self, rows: Tensor, draw: Draw, clock: int | Tensor) -> None:
+        """New episodes for `rows` ([N] bool)."""
+        self.sim.reset(rows)
+        self.task.reset(self.sim, self._memory, rows, draw)
+        if self.task.forward_after_reset:
+            self.sim.forward(rows)
+        self._started.copy_(torch.where(rows, clock, self._started))  # masked_fill_ would read a clock on a GPU
+
+    def _observe(self) -> Obs:
+        return self._cast(self.task.observe(self.sim, self._memory))
+
+    def _cast(self, obs: Obs) -> Obs:
+        def cast(part: Tensor) -> Tensor:
+            return part.to(self.dtype)
+
+        actor = tree_map(cast, obs.actor)
+        return Obs(actor, actor if obs.critic is obs.actor else tree_map(cast, obs.critic), obs.mask)

@@ -1,0 +1,64 @@
+"""Worlds of MuJoCo Warp on its CPU backend, and the two engines side by side, for the tests of the GPU engine."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from environments.tasks.ant import Ant
+from environments.tasks.half_cheetah import HalfCheetah
+from environments.tasks.hopper import Hopper
+from environments.tasks.humanoid import Humanoid
+from environments.tasks.humanoid_standup import HumanoidStandup
+from environments.tasks.inverted_double_pendulum import InvertedDoublePendulum
+from environments.tasks.inverted_pendulum import InvertedPendulum
+from environments.tasks.swimmer import Swimmer
+from environments.tasks.walker2d import Walker2d
+from ppo_and_friends.vector.sim.camera import choose_gl_backend
+
+choose_gl_backend()
+
+import mujoco  # after choose_gl_backend, and so is what imports it
+
+from ppo_and_friends.vector.sim.device_env import DeviceTaskEnv
+from ppo_and_friends.vector.sim.warp_gpu import WarpSim, supported
+
+TASKS = (
+    Ant,
+    HalfCheetah,
+    Hopper,
+    Walker2d,
+    Swimmer,
+    Humanoid,
+    HumanoidStandup,
+    InvertedPendulum,
+    InvertedDoublePendulum,
+)
+
+
+def comparable(task: Any) -> Any:
+    """The task's model as both engines solve it alike: Newton's solver, and a friction cone instead of a pyramid,
+    which mujoco_warp turns another way than MuJoCo where a capsule stands steeply on a plane."""
+    model = copy.copy(supported(task.model()))
+    model.opt.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    return model
+
+
+def device_env(task: Any, rows: int) -> DeviceTaskEnv:
+    return DeviceTaskEnv(task, WarpSim(task.model(), rows, task.name, "cpu"), "test")
+
+
+def random_actions(task: Any, rows: int, steps: int, seed: int = 0) -> Tensor:
+    """[steps, rows, columns], anywhere within the bounds."""
+    low, high = torch.tensor(task.action.low), torch.tensor(task.action.high)
+    return low + (high - low) * torch.rand(steps, rows, len(low), generator=torch.Generator().manual_seed(seed))
+
+
+def rows_of(*numbers: int, of: int) -> Tensor:
+    """[of] bool: True for these rows."""
+    mask = torch.zeros(of, dtype=torch.bool)
+    mask[list(numbers)] = True
+    return mask
