@@ -57,7 +57,7 @@ def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
         say: told in one line that compiling begins, or why it failed; what cannot be compiled runs as it did.
     """
     done = all(isinstance(group.learner.step, CompiledStep) for group in ppo.groups)
-    if not ppo.compiled or ppo.device.type != "cpu" or done:
+    if not ppo.compiled or done:
         return
     say("Compiling the update, about 10 s where it was not compiled before (--compile off avoids it).")
     for group in ppo.groups:
@@ -75,13 +75,14 @@ def compiled(function: Function, inputs: Sequence[Tensor]) -> Function:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     # Tracing runs the function once: on copies, so that nothing moves.
-    copies = [torch.empty_strided(x.size(), x.stride(), dtype=x.dtype).copy_(x) for x in inputs]
+    copies = [torch.empty_strided(x.size(), x.stride(), dtype=x.dtype, device=x.device).copy_(x) for x in inputs]
     graph = make_fx(function, decomposition_table=FASTER)(*copies)
     for node in graph.graph.nodes:
         node.meta.clear()  # of the tracer; the compiler finds its own
         if node.op == "get_attr" and getattr(graph, node.target).numel() > 1:
             raise NotImplementedError(f"a tensor of shape {tuple(getattr(graph, node.target).shape)} is no argument")
-    return torch._inductor.compile(graph, list(inputs), options=OPTIONS)  # type: ignore[return-value]
+    options = OPTIONS if inputs[0].is_cpu else {}
+    return torch._inductor.compile(graph, list(inputs), options=options)  # type: ignore[return-value]
 
 
 def together(comm: Comm, build: Callable[[], Any]) -> Any:

@@ -33,7 +33,11 @@ class Collector:
 
     @torch.no_grad()
     def collect(self, steps: int = 0) -> list[Rollout]:
-        """One rollout for each group. With `steps`, a shorter one, for seeding moments: nothing to learn from."""
+        """One rollout for each group. With `steps`, a shorter one, for seeding moments: nothing to learn from.
+
+        Raises:
+            EnvironmentFailure: a number is not finite.
+        """
         self._start()
         steps = steps or self.steps
         for rows in self.groups:
@@ -51,7 +55,11 @@ class Collector:
             spent[1] += stepped - acted
             spent[2] += perf_counter() - stepped
         self.seconds = dict(zip(("seconds_acting", "seconds_environment", "seconds_storing"), spent, strict=True))
-        return [rows.rollout(steps) for rows in self.groups]
+        rollouts = [rows.rollout(steps) for rows in self.groups]
+        if not self.env.spec.recordable:
+            for rows, rollout in zip(self.groups, rollouts, strict=True):
+                rows.check(rollout)
+        return rollouts
 
     def state(self) -> dict[str, Any]:
         return {

@@ -40,6 +40,7 @@ class Comm(Protocol):
     local_size: int
     local_cores: int  # CPU cores that the ranks of this node may use together
     calls: Counter[str]  # collectives so far, by method name
+    on_device: bool  # whether tensors on a GPU are reduced there, without the host
 
     def sum_(self, tensor: Tensor) -> None:
         """Replace `tensor` by its sum over ranks."""
@@ -71,6 +72,8 @@ class Comm(Protocol):
 class SoloComm:
     """One process: every reduction is already done."""
 
+    on_device = True
+
     def __init__(self) -> None:
         self.rank, self.size, self.local_rank, self.local_size = 0, 1, 0, 1
         self.local_cores = available_cores([own_cores()])
@@ -100,6 +103,8 @@ class SoloComm:
 
 class MpiComm:
     """Ranks started by an MPI launcher. MPI must be initialised; it sees host memory only."""
+
+    on_device = False
 
     def __init__(self, world: MpiCommunicator) -> None:
         from mpi4py import MPI

@@ -150,6 +150,8 @@ class Experiment:
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile update and policy to machine code. auto: when the run has minibatches enough to repay it; once chosen,
     a run keeps it. Needs a C++ compiler."""
+    cuda_graphs: Literal["auto", "off"] = "auto"
+    """auto: on a GPU, record rollout, targets and update once and replay them, where the settings allow it."""
     name: str = ""
     """Set by the registry."""
 

@@ -12,15 +12,23 @@ from ppo_and_friends.addons.rewards import reward_addons
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment
 from ppo_and_friends.learner import Learner
+from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rollout import Rollout, Targets
 from ppo_and_friends.rows import Rows
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.stats import EpisodeTracker, Moments
-from ppo_and_friends.targets import SUMS, advantage_sums, compute_targets, make_batch, measure
+from ppo_and_friends.targets import (
+    SUMS,
+    advantage_sums,
+    compute_targets,
+    explained_variance,
+    make_batch,
+    measure,
+)
 from ppo_and_friends.types import GroupSpec
 
-EXTRA = SUMS + 3  # what a group adds to the reduction of a rollout: advantage sums, episodes, returns, lengths
+EPISODES = 3  # entries of `Group.prepare`'s sums behind those of the advantages: episodes, their returns and lengths
 
 
 class Group:
@@ -37,7 +45,9 @@ class Group:
         first_row, total_rows = int(counts[: comm.rank].sum()), int(counts.sum())
         self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, spec.rows, first_row, total_rows)
         self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
-        self.tracker = EpisodeTracker(spec.rows)
+        self.tracker = EpisodeTracker(spec.rows, generator.device)
+        self.extra = SUMS + EPISODES + len(spec.logs)
+        self._reported = [(name, name in spec.counts) for name in spec.logs]
         self.carry = self.net.critic_core.start(spec.rows).to(generator.device)
 
     def _addons(self) -> list[Addon]:
@@ -53,30 +63,42 @@ class Group:
 
     @torch.no_grad()
     def prepare(self, rollout: Rollout, progress: Progress) -> tuple[Rollout, Targets, Tensor]:
-        """Add-ons, targets and this rank's measurements: (rollout, targets, sums `[EXTRA]` to be reduced)."""
+        """Add-ons, targets and this rank's measurements: (rollout, targets, sums to be reduced, float64).
+
+        The sums are `[extra]`: SUMS of the advantages, EPISODES, then one for each of GroupSpec.logs."""
         context = Context(self.net, self.comm, progress, self.generator)
         raw = rollout
         for addon in self._addons():
             rollout = addon.transform(rollout, context)
         targets = compute_targets(self.net, rollout, self.carry, self.config, self.learner.length)
-        self.carry = targets.critic_carry
+        if self.carry.shape[1]:
+            self.carry.copy_(targets.critic_carry)
         measure(self.net, rollout, targets)
         if raw.restarted:
             self.tracker.restart()
-        returns, lengths = self.tracker.update(raw.raw_rewards, raw.ended, raw.active)
-        episodes = torch.tensor([len(returns), returns.sum(), lengths.sum()], dtype=torch.float64)
-        sums = torch.cat((advantage_sums(targets).cpu(), episodes))
+        episodes = self.tracker.update(raw.raw_rewards, raw.ended, raw.active)
+        sums = torch.cat((advantage_sums(targets), episodes, raw.logs.double().sum((0, 2))))
         return rollout, targets, sums
 
-    def learn(
-        self, rollout: Rollout, targets: Targets, sums: Tensor, seed: int, iteration: int, progress: Progress
-    ) -> dict[str, float]:
+    @torch.no_grad()
+    def batch(self, rollout: Rollout, targets: Targets, sums: Tensor) -> Batch:
+        """What is learned from; `sums` are those of all ranks."""
+        for moments in self.early_moments():
+            moments.absorb()
+        return make_batch(self.net, rollout, targets, sums[:SUMS], self.config, self.learner.length)
+
+    def learn(self, batch: Batch, seed: int, iteration: int, progress: Progress) -> dict[str, float]:
         """The update; observation moments move after it."""
-        batch = make_batch(self.net, rollout, targets, sums[:SUMS], self.config, self.learner.length)
         metrics = self.learner.update(batch, seed, iteration, progress)
         for moments in self.late_moments():
             moments.absorb()
         return metrics
+
+    def report(self, sums: list[float], samples: int) -> dict[str, float]:
+        """Metrics of a rollout of `samples` steps from the sums of all ranks."""
+        logs = zip(self._reported, sums[SUMS + EPISODES :], strict=True)
+        means = {f"rollout_{name}": value if counted else value / samples for (name, counted), value in logs}
+        return {"explained_variance": explained_variance(sums[:SUMS])} | means
 
     def shared_state(self) -> dict[str, Any]:
         """What is the same on every rank."""
@@ -94,15 +116,16 @@ class Group:
     def own_state(self) -> dict[str, Any]:
         """What only this rank knows."""
         return {
-            "returns": self.tracker.returns,
-            "lengths": self.tracker.lengths,
+            "returns": self.tracker.returns.clone(),
+            "lengths": self.tracker.lengths.clone(),
             "carry": self.carry.clone(),
             "addons": [addon.state() for addon in self._addons()],
         }
 
     def load_own_state(self, state: dict[str, Any]) -> None:
-        self.tracker.returns, self.tracker.lengths = state["returns"], state["lengths"]
-        self.carry = state["carry"].to(self.carry.device)
+        self.tracker.returns.copy_(state["returns"])
+        self.tracker.lengths.copy_(state["lengths"])
+        self.carry.copy_(state["carry"])
         for addon, saved in zip(self._addons(), state["addons"], strict=True):
             addon.load_state(saved)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -100,6 +101,15 @@ class Learner:
         self.signal: Any = NoSignals()
         self.save_wanted = False  # set by whoever decides on this rank
         self.step: Callable[[Batch], Tensor] = self.eager_step
+        self.epoch: Callable[[Batch], None] = self.eager_epoch
+        self._shuffler = Generator(zeros(()).device)
+        # The host looks at a GPU's numbers once an update, unless something is to be decided after each epoch.
+        self._looks = self._shuffler.device.type == "cpu" or config.stop_kl < math.inf
+
+    @property
+    def generators(self) -> tuple[Generator, ...]:
+        """What an epoch draws from."""
+        return (self._shuffler,)
 
     def update(self, data: Batch, seed: int, iteration: int, progress: Progress) -> dict[str, float]:
         """Learn from one rollout `[L, C * N]`.
@@ -115,28 +125,35 @@ class Learner:
         tensors.entropy_weight.fill_(config.entropy_weight(progress))
         tensors.own_bad.zero_()
         tensors.totals.zero_()
-        generator = Generator().manual_seed((seed * 1_000_003 + iteration) % 2**63)
+        self._shuffler.manual_seed((seed * 1_000_003 + iteration) % 2**63)
         seen, sums = [0.0] * (len(TAIL) + 1), [0.0] * (len(TAIL) + 1)
-        done = 0
+        done, lr = 0, 0.0
         for number in range(config.epochs):
-            tensors.wishes.copy_(torch.tensor([float(bool(self.signal.wanted)), float(self.save_wanted)]))
-            for columns, batch in self._minibatches(data, generator):
-                self._remember(data, columns, self.step(batch))
+            tensors.wishes[0].fill_(float(bool(self.signal.wanted)))
+            tensors.wishes[1].fill_(float(self.save_wanted))
+            self.epoch(data)
             done += 1
-            sums = tensors.totals.tolist()
+            if not self._looks and done < config.epochs:
+                continue
+            *sums, lr = torch.cat((tensors.totals, self.lr.unsqueeze(0))).tolist()
             this = [now - before for now, before in zip(sums, seen, strict=True)]
             seen = sums
             self._check(this, iteration, number)
             if this[1] / max(this[0], 1e-8) > config.stop_kl:
                 break
-        return self._metrics(sums, done)
+        return self._metrics(sums, lr, done)
 
-    def _minibatches(self, data: Batch, generator: Generator) -> Iterable[tuple[Tensor, Batch]]:
+    def eager_epoch(self, data: Batch) -> None:
+        """Every sample once, a step for each minibatch."""
+        for columns, batch in self._minibatches(data):
+            self._remember(data, columns, self.step(batch))
+
+    def _minibatches(self, data: Batch) -> Iterable[tuple[Tensor, Batch]]:
         """The minibatches of one epoch, each with the columns of `data` that it holds."""
         if self.config.minibatches == 1:
             return [everything(data)]
         chunks = data.weights.shape[1] // self.rows
-        dealt = deal(self.rows, self.first_row, self.total_rows, chunks, self.config.minibatches, generator)
+        dealt = deal(self.rows, self.first_row, self.total_rows, chunks, self.config.minibatches, self._shuffler)
         return epoch(data, *dealt)
 
     # ---- one minibatch
@@ -189,7 +206,7 @@ class Learner:
     def _remember(self, data: Batch, columns: Tensor, parameters: Tensor) -> None:
         """What the adaptive learning rate measures from next time this sample is visited."""
         if data.reference is not data.parameters:
-            data.reference[:, columns.to(parameters.device)] = parameters[:, : len(columns)]
+            data.reference.index_copy_(1, columns, parameters)
 
     # ---- what was learned
 
@@ -205,7 +222,7 @@ class Learner:
             "Lower ppo.lr, or bound rewards and observations (ppo.reward_clip, ppo.observation_clip)."
         )
 
-    def _metrics(self, sums: list[float], epochs: int) -> dict[str, float]:
+    def _metrics(self, sums: list[float], lr: float, epochs: int) -> dict[str, float]:
         weight = max(sums[0], 1e-8)
         means = {name: sums[index] / weight for index, name in enumerate(SUMS)}
         del means["weight"], means["reference_kl"]
@@ -213,7 +230,7 @@ class Learner:
         return {
             **means,
             "grad_norm": sums[-1] / steps,
-            "lr": float(self.lr),
+            "lr": lr,
             "epochs": float(epochs),
             "stop": sums[BAD + 1] / steps,
             "save": sums[BAD + 2] / steps,

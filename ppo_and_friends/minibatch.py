@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -109,33 +109,32 @@ def deal(
         minibatches: M.
         generator: in the same state on every rank.
     Returns:
-        columns `[M, ceil(N * C / M)]` int64, and how many of each are real `[M]`: padding comes last.
+        columns `[M, ceil(N * C / M)]` int64, and which of them are real, bool: padding comes last and repeats a column
+        of its own minibatch. Both on the generator's device.
     """
-    keys = torch.rand(total_rows, chunks, generator=generator)
-    offset = int(torch.randint(minibatches, (), generator=generator))
+    device = generator.device
+    keys = torch.rand(total_rows, chunks, generator=generator, device=device)
+    offset = torch.randint(minibatches, (), generator=generator, device=device)
     order = keys[first_row : first_row + rows].argsort(1)  # [N, C]
-    columns = (order * rows + torch.arange(rows).unsqueeze(1)).flatten()
-    width = -(-rows * chunks // minibatches)
-    padding = width * minibatches - rows * chunks
-    columns = torch.cat((columns, columns.new_zeros(padding))).view(width, minibatches).t()
-    real = torch.full((minibatches,), width)
-    real[minibatches - padding :] -= 1
-    turn = (torch.arange(minibatches) - chunks * first_row - offset) % minibatches
+    columns = (order * rows + torch.arange(rows, device=device).unsqueeze(1)).flatten()
+    count, width = rows * chunks, -(-rows * chunks // minibatches)
+    padding = width * minibatches - count
+    repeated = columns[max(0, count - minibatches) :][:padding] if count >= minibatches else columns[:1].expand(padding)
+    columns = torch.cat((columns, repeated)).view(width, minibatches).t()
+    numbers = torch.arange(minibatches, device=device)
+    last = width - (numbers >= minibatches - padding).to(torch.int64)
+    real = torch.arange(width, device=device) < last.unsqueeze(1)
+    turn = (numbers - chunks * first_row - offset) % minibatches
     return columns[turn], real[turn]
 
 
 def everything(data: Batch) -> tuple[Tensor, Batch]:
     """One minibatch of all samples: nothing to deal, whatever the order."""
-    return torch.arange(data.weights.shape[1]), data
+    return torch.arange(data.weights.shape[1], device=data.weights.device), data
 
 
-def epoch(data: Batch, columns: Tensor, real: Tensor) -> Iterator[tuple[Tensor, Batch]]:
-    """The minibatches of one epoch: `(the real columns, batch)`; one gather for all of them."""
-    width = columns.shape[1]
-    device = data.weights.device
-    shuffled = data.map(partial(torch.index_select, dim=1, index=columns.flatten().to(device)))
-    exists = (torch.arange(width) < real.unsqueeze(1)).flatten().to(device)
-    shuffled.weights.mul_(exists)
-    batches = shuffled.split(width)
-    for number, count in enumerate(real.tolist()):
-        yield columns[number, :count], batches[number]
+def epoch(data: Batch, columns: Tensor, real: Tensor) -> Iterable[tuple[Tensor, Batch]]:
+    """The minibatches of one epoch: `(columns, batch)`; one gather for all of them. Padding has weight 0."""
+    shuffled = data.map(partial(torch.index_select, dim=1, index=columns.flatten()))
+    shuffled.weights.mul_(real.flatten())
+    return zip(columns.unbind(), shuffled.split(columns.shape[1]), strict=True)

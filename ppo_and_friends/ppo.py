@@ -17,14 +17,15 @@ from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment, steps_per_row
 from ppo_and_friends.devices import check_device, choose_device, on_device
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.group import EXTRA, SUMS, Group
+from ppo_and_friends.group import EPISODES, SUMS, Group
 from ppo_and_friends.launch import threads
+from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.policy import NetPolicy, predict
+from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.simulator import CPU, choose_simulator, with_simulator
 from ppo_and_friends.stats import RecentEpisodes, reduce_moments
-from ppo_and_friends.targets import explained_variance
 from ppo_and_friends.vector.base import VecEnv
 
 SEED_SAMPLES = 1024  # of all ranks, in the short rollout that only seeds the moments
@@ -81,6 +82,9 @@ class PPO:
         self.collector = Collector(
             on_device(self.env, self.device), rows, self.steps, experiment.ppo.soft_resets, rank_seed
         )
+        # The parts of an iteration that may be replaced by faster ones that do the same (see graphs.py).
+        self.collect: Callable[[], list[Rollout]] = self.collector.collect
+        self.digest: Callable[[list[Rollout]], tuple[list[Batch], torch.Tensor]] = self.eager_digest
         self.iteration, self.timesteps, self.exit_code = 0, 0, 0
         self.recent = RecentEpisodes()
         # Chosen once for a run, and kept in its state: num_timesteps may grow when it is resumed.
@@ -125,16 +129,15 @@ class PPO:
             self._seed_moments()
         started = time.perf_counter()
         progress = self.progress
-        prepared, sums = self._collect(progress)
+        batches, sums = self.digest(self.collect())
         collected = time.perf_counter()
         metrics: dict[str, float] = {}
-        for group, (rollout, targets, _), own in zip(self.groups, prepared, sums.split(EXTRA), strict=True):
-            for moments in group.early_moments():
-                moments.absorb()
-            metrics |= group.learn(rollout, targets, own, self.seed, self.iteration, progress)
-            metrics["explained_variance"] = explained_variance(own[:SUMS])
+        for group, batch in zip(self.groups, batches, strict=True):
+            metrics |= group.learn(batch, self.seed, self.iteration, progress)
             for addon in group.addons:
                 addon.end_iteration(self)  # type: ignore[operator]
+        for group, own in zip(self.groups, self._note(sums, self.steps), strict=True):
+            metrics |= group.report(own, self.steps * group.learner.total_rows)
         self.iteration += 1
         mean_return, mean_length = self.recent.means()
         return {
@@ -149,23 +152,38 @@ class PPO:
             "seconds_learning": time.perf_counter() - collected,
         }
 
-    def _collect(self, progress: Progress, steps: int = 0) -> tuple[list[Any], torch.Tensor]:
+    def eager_digest(self, rollouts: list[Rollout]) -> tuple[list[Batch], torch.Tensor]:
+        """What each group learns from, and the sums of all ranks."""
+        prepared, sums = self._prepare(rollouts)
+        parts = zip(self.groups, prepared, sums.split([group.extra for group in self.groups]), strict=True)
+        return [group.batch(rollout, targets, own) for group, (rollout, targets, _), own in parts], sums
+
+    def _prepare(self, rollouts: list[Rollout]) -> tuple[list[Any], torch.Tensor]:
         """Rollouts with their targets, and the sums of all ranks: the one reduction of a rollout."""
-        rollouts = self.collector.collect(steps)
-        prepared = [group.prepare(rollout, progress) for group, rollout in zip(self.groups, rollouts, strict=True)]
+        pairs = zip(self.groups, rollouts, strict=True)
+        prepared = [group.prepare(rollout, self.progress) for group, rollout in pairs]
         moments = [item for group in self.groups for item in (*group.early_moments(), *group.late_moments())]
-        sums = reduce_moments(self.comm, moments, torch.cat([own for *_, own in prepared]))
-        for own in sums.split(EXTRA):
-            self.recent.add(*own[SUMS:].tolist())
-        self.timesteps += (steps or self.steps) * self.experiment.envs_per_proc * self.comm.size
-        return prepared, sums
+        return prepared, reduce_moments(self.comm, moments, torch.cat([own for *_, own in prepared]))
+
+    def _note(self, sums: torch.Tensor, steps: int) -> list[list[float]]:
+        """Count a rollout of so many steps, and read its sums: those of each group."""
+        self.timesteps += steps * self.experiment.envs_per_proc * self.comm.size
+        every, start = sums.tolist(), 0
+        parts = []
+        for group in self.groups:
+            parts.append(every[start : start + group.extra])
+            start += group.extra
+            self.recent.add(*parts[-1][SUMS : SUMS + EPISODES])
+        return parts
 
     def _seed_moments(self) -> None:
         """A short rollout that is not learned from, so that the first real one is normalised by something."""
         moments = [item for group in self.groups for item in (*group.early_moments(), *group.late_moments())]
         if any(item.live for item in moments):
             rows = self.experiment.envs_per_proc * self.comm.size
-            self._collect(self.progress, max(1, min(self.steps, SEED_SAMPLES // rows)))
+            steps = max(1, min(self.steps, SEED_SAMPLES // rows))
+            _, sums = self._prepare(self.collector.collect(steps))
+            self._note(sums, steps)
             for item in moments:
                 item.absorb()
 

@@ -26,7 +26,8 @@ class Rollout:
     age           [T, N]         steps since the episode began
     actor_states  [C, N, S]      the actor core's state before each chunk
     restarted                    every row was reset before this rollout, whether its episode had ended or not
-    log           [T, N] each    named extras; NaN where a row had none
+    logs          [T, K, N]      what GroupSpec.logs names
+    continues     [T, N]         1 where an end is none for the score, NaN where nothing was said; None: nothing ever was
     """
 
     obs: Obs
@@ -44,14 +45,14 @@ class Rollout:
     age: Tensor
     actor_states: Tensor
     restarted: bool
-    log: dict[str, Tensor]
+    logs: Tensor
+    continues: Tensor | None
 
     @property
     def ended(self) -> Tensor:
         """[T, N] bool: an episode ended here (a cut that the environment goes on from is not an end)."""
         ended = self.terminated | self.truncated
-        continues = self.log.get("episode_continues")
-        return ended if continues is None else ended & (continues != 1)
+        return ended if self.continues is None else ended & (self.continues != 1)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from ppo_and_friends.networks.net import Action, Net
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.types import GroupSpec, Obs, Step, TensorSpec, Tree, leaves, tree_map
 
+CONTINUES = "episode_continues"  # in Step.log: 1 where an end is none for the score
+
 
 class Rows:
     """The storage and the present state of one group of rows."""
@@ -51,8 +53,9 @@ class Rows:
         self._flags = [(self.terminated[row], self.truncated[row], self.active[row]) for row in range(steps)]
         self._draws: tuple[Tensor, ...] = ()
         self.decide: Callable[..., Action] = net.act
-        self.log: dict[str, Tensor] = {}
-        self._log: dict[str, tuple[Tensor, ...]] = {}
+        self.logs = empty(0).new_zeros(steps, len(spec.logs), count)
+        self._logs = self.logs.unbind()
+        self.continues: Tensor | None = None  # once an environment says it; NaN where it did not
         self.core_state = net.actor_core.start(count).to(device)
         self.actor_states = empty(-(-steps // length), self.core_state.shape[1:])
         self.noise = net.distribution.start(count)
@@ -90,7 +93,8 @@ class Rows:
             self._parameters = self.parameters.unbind()
         self._actions[step].copy_(action.actions)
         self._parameters[step].copy_(action.parameters)
-        self.core_state = action.state
+        if self.core_state.shape[1]:
+            self.core_state.copy_(action.state)
         return action.environment_actions
 
     def write(self, step: int, result: Step) -> None:
@@ -106,11 +110,12 @@ class Rows:
             self._write_cuts(step, result)
         else:
             self._write(self._final[step], result.final)
-        for name, values in result.log.items():
-            if name not in self.log:
-                self.log[name] = torch.full_like(self.rewards, torch.nan)
-                self._log[name] = self.log[name].unbind()
-            self._log[name][step].copy_(values)
+        if self.spec.logs:
+            torch.stack([result.log[name] for name in self.spec.logs], out=self._logs[step])
+        if CONTINUES in result.log:
+            if self.continues is None:
+                self.continues = torch.full_like(self.rewards, torch.nan)
+            self.continues[step] = result.log[CONTINUES]
 
     def _write_cuts(self, step: int, result: Step) -> None:
         rows = (result.terminated | result.truncated).nonzero().squeeze(1)
@@ -131,15 +136,11 @@ class Rows:
         starts = torch.where(self.first[:steps], times, -self.now_age)
         starts[0] = -self.now_age  # which is 0 where the rollout begins with an episode
         ages = times - starts.cummax(0).values
-        self.now_age = torch.where(self.first[steps], 0, ages[-1] + 1)
+        self.now_age.copy_(torch.where(self.first[steps], 0, ages[-1] + 1))
         return ages
 
     def rollout(self, steps: int) -> Rollout:
-        """The facts of the steps just taken; views of the storage, valid until the next rollout.
-
-        Raises:
-            EnvironmentFailure: a number is not finite.
-        """
+        """The facts of the steps just taken; views of the storage, valid until the next rollout."""
         self.last = steps
         final, index = _map(lambda part: part[:steps], self.final), None
         if self.sparse:
@@ -147,10 +148,11 @@ class Rows:
             index = torch.cat([rows for rows, _ in empty])
             final = _join([_map(lambda p: p.flatten(0, 1) if not len(p) else p, obs) for _, obs in empty])
             self.final_parts = []
-        log = {name: values[:steps].clone() for name, values in self.log.items()}
-        for values in self.log.values():
-            values.fill_(torch.nan)
-        rollout = Rollout(
+        continues = None
+        if self.continues is not None:
+            continues = self.continues[:steps].clone()
+            self.continues.fill_(torch.nan)
+        return Rollout(
             obs=_map(lambda part: part[: steps + 1], self.obs),
             final=final,
             final_index=index,
@@ -166,12 +168,12 @@ class Rows:
             age=self._ages(steps),
             actor_states=self.actor_states[: -(-steps // self.length)],
             restarted=self.restarted,
-            log=log,
+            logs=self.logs[:steps],
+            continues=continues,
         )
-        self._check(rollout)
-        return rollout
 
-    def _check(self, rollout: Rollout) -> None:
+    def check(self, rollout: Rollout) -> None:
+        """Raise EnvironmentFailure where a number is not finite. Waits for the device."""
         parts: list[tuple[str, TensorSpec | None, Tensor]] = [("reward", None, rollout.rewards)]
         after = _map(lambda part: part[1:], rollout.obs)
         for seen in (after,) if self.sparse else (after, rollout.final):
@@ -213,7 +215,7 @@ class Rows:
                 kept.copy_(part)
         self._obs[last].mask.copy_(state["mask"])
         self.first[last] = state["first"]
-        self.now_age = state["age"].to(self.now_age.device)
+        self.now_age.copy_(state["age"])
         self.core_state.copy_(state["core"])
         self.noise.copy_(state["noise"])
         self.count = state["count"]

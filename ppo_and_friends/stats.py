@@ -107,33 +107,32 @@ def reduce_moments(comm: Comm, moments: Iterable[Moments], extra: Tensor) -> Ten
 class EpisodeTracker:
     """Returns and lengths of whole episodes, unshaped and unscaled, across rollouts. One for each group of rows."""
 
-    def __init__(self, rows: int) -> None:
-        self.returns = torch.zeros(rows, dtype=torch.float64)  # of the episode under way
-        self.lengths = torch.zeros(rows, dtype=torch.float64)
+    def __init__(self, rows: int, device: torch.device | str = "cpu") -> None:
+        self.returns = torch.zeros(rows, dtype=torch.float64, device=device)  # of the episode under way
+        self.lengths = torch.zeros(rows, dtype=torch.float64, device=device)
 
-    def update(self, rewards: Tensor, ended: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-        """Take in one rollout (all `[T, N]`) and give the returns and lengths of the episodes that ended in it."""
-        rewards = torch.where(active, rewards.double(), 0).cpu()
-        totals = torch.cat((self.returns.unsqueeze(0), rewards)).cumsum(0)[1:]
-        steps = torch.cat((self.lengths.unsqueeze(0), active.double().cpu())).cumsum(0)[1:]
-        at = ended.cpu().t().nonzero()  # sorted by row, then by time
-        row, time = at[:, 0], at[:, 1]
-        total, step = totals[time, row], steps[time, row]
-        same_row = torch.zeros(len(row), dtype=torch.bool)
-        same_row[1:] = row[1:] == row[:-1]
-        returns = total - torch.where(same_row, total.roll(1), 0)
-        lengths = step - torch.where(same_row, step.roll(1), 0)
-        lived = lengths > 0  # a row that was absent all the time had no episode
-        order = torch.arange(1, len(totals) + 1).unsqueeze(1)
-        last = (ended.cpu() * order).amax(0)  # 1 + the time of each row's last end, 0 where it has none
-        rows = torch.arange(len(last))
-        self.returns = totals[-1] - torch.where(last > 0, totals[last - 1, rows], 0)
-        self.lengths = steps[-1] - torch.where(last > 0, steps[last - 1, rows], 0)
-        return returns[lived], lengths[lived]
+    def update(self, rewards: Tensor, ended: Tensor, active: Tensor) -> Tensor:
+        """Take in one rollout (all `[T, N]`): `[3]` float64, the number of the episodes that ended in it, the sum of
+        their returns and that of their lengths."""
+        times = torch.arange(1, len(ended) + 1, device=ended.device).unsqueeze(1)
+        last = torch.where(ended, times, 0).cummax(0).values  # 1 + the time of a row's latest end, 0 before the first
+        before = torch.cat((torch.zeros_like(last[:1]), last[:-1]))
+        lengths = self._episodes(self.lengths, active.double(), before, last[-1:])
+        returns = self._episodes(self.returns, torch.where(active, rewards.double(), 0), before, last[-1:])
+        whole = ended & (lengths > 0)  # a row that was absent all the time had no episode
+        return torch.stack((whole.double(), returns * whole, lengths * whole)).sum((1, 2))
+
+    @staticmethod
+    def _episodes(carry: Tensor, values: Tensor, before: Tensor, last: Tensor) -> Tensor:
+        """Sums `[T, N]` of `values` since each row's latest end; `carry` goes on from rollout to rollout."""
+        totals = torch.cat((torch.zeros_like(values[:1]), torch.cat((carry.unsqueeze(0), values)).cumsum(0)[1:]))
+        carry.copy_((totals[-1:] - totals.gather(0, last)).squeeze(0))
+        return totals[1:] - totals.gather(0, before)
 
     def restart(self) -> None:
         """Forget the episodes under way: their rows were reset."""
-        self.returns, self.lengths = torch.zeros_like(self.returns), torch.zeros_like(self.lengths)
+        self.returns.zero_()
+        self.lengths.zero_()
 
 
 class RecentEpisodes:

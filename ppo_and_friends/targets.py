@@ -94,9 +94,9 @@ def advantage_sums(targets: Targets) -> Tensor:
     )
 
 
-def explained_variance(sums: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns), over all ranks; NaN where returns do not vary."""
-    weight, errors, squared_errors, returns, squared_returns = sums.tolist()
+def explained_variance(sums: list[float]) -> float:
+    """1 - Var(returns - values) / Var(returns), from `advantage_sums` of all ranks; NaN where returns do not vary."""
+    weight, errors, squared_errors, returns, squared_returns = sums
     if not weight:
         return float("nan")
     variance = squared_returns / weight - (returns / weight) ** 2

@@ -81,6 +81,8 @@ class GroupSpec:
     name: str = "agents"
     learns: bool = True
     symmetric: bool = True  # Obs.critic is the same object as Obs.actor
+    logs: tuple[str, ...] = ()  # entries that Step.log has in every step; training reports them too
+    counts: tuple[str, ...] = ()  # those of them that are summed over a rollout rather than averaged
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Spec:
     engine: str  # "gymnasium in process", "mujoco.batch, 2 threads"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     steps_per_second: float = 30.0  # its own pace, at which pictures of it should move
+    recordable: bool = False  # a step only launches work on the device: it never waits for it, Python decides nothing
+    # in it, all that changes is written in place, and no number that it gives is other than finite
 
 
 class Obs(NamedTuple):

@@ -39,7 +39,7 @@ def test_a_rollout_holds_what_the_environment_said() -> None:
         assert torch.equal(rollout.obs.actor[1:], torch.stack([step.obs.actor for step in seen]))  # type: ignore[arg-type]
         assert torch.equal(rollout.obs.critic[1:], torch.stack([step.obs.critic for step in seen]))  # type: ignore[arg-type]
         assert torch.equal(rollout.final.critic, torch.stack([step.final.critic for step in seen]))  # type: ignore[arg-type]
-        assert torch.equal(rollout.log["luck"], rollout.rewards * 2)
+        assert torch.equal(rollout.logs, (rollout.rewards * 2).unsqueeze(1))
         ended = rollout.terminated | rollout.truncated
         assert torch.equal(rollout.first[1:], ended | ~rollout.active)
         assert torch.equal(rollout.age[1:], torch.where(rollout.first[1:-1], 0, rollout.age[:-1] + 1))
@@ -58,7 +58,7 @@ def test_an_episode_that_the_environment_goes_on_with_is_cut_but_not_ended() -> 
     ppo, _ = watched(Toy(DISCRETE, terminates=0.0, truncates=0.5))
     step = ppo.collector.env.step
     ppo.collector.env.step = lambda actions: tuple(  # type: ignore[method-assign]
-        result._replace(log={"episode_continues": result.truncated.float()}) for result in step(actions)
+        result._replace(log=result.log | {"episode_continues": result.truncated.float()}) for result in step(actions)
     )
     (rollout,) = ppo.collector.collect()
     assert bool(rollout.truncated.any()) and not rollout.ended.any()

@@ -10,7 +10,7 @@ from ranks import ROOT, needs_mpirun, run
 from toys import BOX, Toy, box_spec, experiment, recorded, with_garbage
 
 from ppo_and_friends.comm import SoloComm
-from ppo_and_friends.group import EXTRA, Group
+from ppo_and_friends.group import Group
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.stats import reduce_moments
 
@@ -87,9 +87,7 @@ def run_recorded(comm: object, first: int, rows: int) -> list[torch.Tensor]:
         calls = comm.calls["sum_"]  # type: ignore[attr-defined]
         facts, targets, own = group.prepare(rollout, progress)
         sums = reduce_moments(comm, [*group.early_moments(), *group.late_moments()], own)  # type: ignore[arg-type]
-        for moments in group.early_moments():
-            moments.absorb()
-        group.learn(facts, targets, sums, 7, number, progress)
+        group.learn(group.batch(facts, targets, sums), 7, number, progress)
         if not isinstance(comm, SoloComm):
             assert comm.calls["sum_"] - calls == 1 + 2 * 4  # type: ignore[attr-defined]
     kept = [*group.early_moments(), *group.late_moments()]
@@ -137,10 +135,8 @@ def test_absent_rows_change_nothing(normalize_values: bool) -> None:
         for number in range(3):
             clean = recorded(group.net, spec, STEPS, slice(0, 4), 4, seed=number, absent=0.3)
             rollout, targets, sums = group.prepare(with_garbage(clean, scale), Progress(number, 3))
-            assert sums.numel() == EXTRA
-            for moments in group.early_moments():
-                moments.absorb()
-            group.learn(rollout, targets, sums, 7, number, Progress(number, 3))
+            assert sums.numel() == group.extra
+            group.learn(group.batch(rollout, targets, sums), 7, number, Progress(number, 3))
         kept = [*group.early_moments(), *group.late_moments()]
         flat = [item for moments in kept for item in (moments.count, moments.mean, moments.m2)]
         results.append([group.learner.flat.values, group.learner.tensors.second, sums, *flat])

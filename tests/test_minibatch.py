@@ -29,7 +29,8 @@ def company(split: list[int], chunks: int, minibatches: int, seed: int) -> list[
         for number, (columns, batch) in enumerate(epoch(data, *dealt)):
             widths.add(batch.weights.shape)
             real = batch.returns[batch.weights > 0]
-            assert torch.equal(real, data.returns[0, columns])
+            assert torch.equal(real, data.returns[0, columns[: len(real)]])
+            assert set(columns[len(real) :].tolist()) <= set(columns[: max(1, len(real))].tolist()), "padding repeats"
             met[number] += real.tolist()
         assert widths == {(1, -(-rows * chunks // minibatches))}, "shapes are static"
         start += rows

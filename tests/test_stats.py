@@ -97,12 +97,14 @@ def test_episodes_are_those_of_a_plain_loop_over_several_rollouts() -> None:
                     expected += [(totals[row], lengths[row])] if lengths[row] else []
                     totals[row], lengths[row] = 0.0, 0
         got = tracker.update(*(torch.from_numpy(x) for x in (rewards, ended, active)))
-        assert got[1].tolist() == [length for _, length in expected]
-        np.testing.assert_allclose(got[0].numpy(), [total for total, _ in expected], atol=1e-9)
+        sums = [len(expected), sum(total for total, _ in expected), sum(length for _, length in expected)]
+        np.testing.assert_allclose(got.numpy(), sums, atol=1e-9)
+    np.testing.assert_allclose(tracker.returns.numpy(), totals, atol=1e-9)
+    assert tracker.lengths.tolist() == lengths
     assert any(lengths)
     tracker.restart()
     one = torch.ones(1, 5)
-    assert tracker.update(one, one.bool(), one.bool())[0].tolist() == [1.0] * 5
+    assert tracker.update(one, one.bool(), one.bool()).tolist() == [5.0, 5.0, 5.0]
 
 
 def test_recent_episodes_are_a_window_and_survive_saving() -> None:

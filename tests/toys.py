@@ -55,7 +55,7 @@ class ToyVec:
         parts = (VECTOR, IMAGE) if config.images else (VECTOR,)
         critic = config.critic if config.asymmetric else parts
         mask = sum(config.action.sizes) if config.masked else 0
-        group = GroupSpec(rows, parts, critic, config.action, mask, symmetric=not config.asymmetric)
+        group = GroupSpec(rows, parts, critic, config.action, mask, symmetric=not config.asymmetric, logs=("luck",))
         self.spec = Spec((group,), "toy", "none")
         self.generator = Generator()
         self.resets = 0
@@ -162,7 +162,8 @@ def recorded(net: Net, spec: GroupSpec, steps: int, rows: slice, total: int, see
         age=torch.zeros_like(first[:-1], dtype=torch.int64),
         actor_states=state,
         restarted=False,
-        log={},
+        logs=torch.zeros(steps, 0, rows.stop - rows.start),
+        continues=None,
     )
 
 

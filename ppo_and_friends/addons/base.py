@@ -33,11 +33,13 @@ class Context:
 class Addon(nn.Module):
     """A friend of PPO. Parameters it has live in the flat buffer; its `Moments` ride in the rollout's reduction.
 
-    max_grad_norm and lr are its own; lr 0 means the policy's.
+    max_grad_norm and lr are its own; lr 0 means the policy's. An add-on that is `recordable` may run in a CUDA graph:
+    its hooks never wait for the device, read nothing of `Context.progress`, and keep what changes in tensors in place.
     """
 
     max_grad_norm: float = math.inf
     lr: float = 0.0
+    recordable: bool = False
 
     def transform(self, rollout: Rollout, context: Context) -> Rollout:
         """Change what will be learned from (rewards mostly), before targets are computed."""

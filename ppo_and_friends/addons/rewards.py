@@ -31,6 +31,8 @@ class RewardAffine:
 
 
 class _Affine(Addon):
+    recordable = True
+
     def __init__(self, config: RewardAffine) -> None:
         super().__init__()
         self.config = config
@@ -53,6 +55,7 @@ class RewardScaler:
 
 
 class _Scaler(Addon):
+    recordable = True
     running: Tensor  # the discounted return of each row so far, [N]
 
     def __init__(self, gamma: float, rows: int) -> None:
@@ -65,9 +68,9 @@ class _Scaler(Addon):
         ended = rollout.ended
         rewards = torch.where(rollout.active, rollout.rewards, 0)
         if rollout.restarted:
-            self.running = torch.zeros_like(self.running)
+            self.running.zero_()
         sums = discounted_sums(rewards, ended, self.running, self.gamma)
-        self.running = sums[-1] * ~ended[-1]
+        self.running.copy_(sums[-1] * ~ended[-1])
         self.moments.measure(sums, rollout.active)
         return replace(rollout, rewards=rollout.rewards * self.moments.inverse_std)
 
@@ -75,7 +78,7 @@ class _Scaler(Addon):
         return {"running": self.running.clone()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.running = state["running"].to(self.running.device)
+        self.running.copy_(state["running"])
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class RewardClip:
 
 
 class _Clip(Addon):
+    recordable = True
+
     def __init__(self, config: RewardClip) -> None:
         super().__init__()
         self.config = config

@@ -35,12 +35,20 @@ class DeviceTaskEnv(TaskRows):
     Rows draw together from `generator`, on the simulation's device.
     """
 
+    counts = (FAILURES, OVERFLOWS)
+    recordable = True
+
     def __init__(self, task: Task, sim: DeviceSimulation, engine: str) -> None:
         super().__init__(task, sim, engine, torch.float32)
         self._engine = sim
         self.generator = Generator(sim.device)
         self._draw = DeviceDraw(self.generator, sim)
         self._clock = torch.zeros((), dtype=torch.int64, device=sim.device)
+
+    @property
+    def generators(self) -> tuple[Generator, ...]:
+        """All that a step draws from."""
+        return (self.generator,)
 
     def reset(self, seed: int) -> tuple[Obs, ...]:
         self.generator.manual_seed(seed)

@@ -24,6 +24,9 @@ class TaskRows:
         dtype: of observations, rewards and log.
     """
 
+    counts: tuple[str, ...] = ()  # entries of the log beside the task's own: of trouble, summed over a rollout
+    recordable = False
+
     def __init__(self, task: Task, sim: Simulation, engine: str, dtype: torch.dtype) -> None:
         self.task, self.sim, self.dtype = task, sim, dtype
         self._memory = task.start(sim)
@@ -32,11 +35,19 @@ class TaskRows:
         self._everywhere = torch.ones(sim.rows, dtype=torch.bool, device=sim.device)
         self._camera: Camera | None = None
         observation = task.observe(sim, self._memory)
+        nothing = torch.zeros(sim.rows, task.action.columns, device=sim.device, dtype=sim.dtype)
+        *_, log = task.reward_done(sim, self._memory, nothing)  # for its names; a reset forgets that it was asked
         group = GroupSpec(
-            sim.rows, task.actor, task.critic, task.action, symmetric=observation.critic is observation.actor
+            sim.rows,
+            task.actor,
+            task.critic,
+            task.action,
+            symmetric=observation.critic is observation.actor,
+            logs=(*log, *self.counts),
+            counts=self.counts,
         )
         pace = 1 / (task.model().opt.timestep * task.substeps)
-        self.spec = Spec((group,), task.name, engine, sim.device, pace)
+        self.spec = Spec((group,), task.name, engine, sim.device, pace, self.recordable)
         self._wanted = (sim.rows, task.action.columns)
 
     def frame(self, row: int) -> np.ndarray:

@@ -1,0 +1,111 @@
+"""CUDA graphs, applied from outside: what an iteration launches is recorded once, and replayed by a call for each part.
+
+With thousands of rows on a GPU, Python and the driver need longer to launch a small kernel than the GPU to run it. Three
+functions wait for nothing and decide nothing in Python: the rollout (`Collector.collect`), what is made of it
+(`PPO.digest`) and an epoch (`Learner.epoch`). Each runs as it is at first, which loads its kernels and makes its
+storage; then it is recorded, and from then on replayed, with results in the same tensors. All that changes from one
+replay to the next lives in tensors: counters, the learning rate, the states of the generators.
+
+The numbers are those of the same run without recording, up to what a GPU's own order of summation leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator
+
+from ppo_and_friends.networks.distributions import Distribution
+
+if TYPE_CHECKING:
+    from ppo_and_friends.ppo import PPO
+
+
+class Recorded:
+    """In the place of a function of tensors that always gets the same objects.
+
+    Args:
+        function: what to record; it is called as it is until `ready`, and once more after that.
+        generators: all that it draws from.
+        ready: whether its arguments are from now on the same objects in each call.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], generators: Iterable[Generator], ready: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.function, self.generators, self.ready = function, tuple(generators), ready
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self._arguments: tuple[Any, ...] | None = None
+        self._result: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self._same(arguments):
+            self._arguments = arguments if self.ready() else None
+            self.graph = None
+            return self.function(*arguments)
+        if self.graph is None:
+            self._record(arguments)
+        assert self.graph is not None
+        self.graph.replay()
+        return self._result
+
+    def _same(self, arguments: tuple[Any, ...]) -> bool:
+        before = self._arguments
+        return before is not None and len(before) == len(arguments) and all(map(_is, before, arguments))
+
+    def _record(self, arguments: tuple[Any, ...]) -> None:
+        graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
+        # Other threads (a progress bar, a viewer, NCCL's watchdog) may go on using the GPU meanwhile.
+        stream = torch.cuda.current_stream()
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            self._result = self.function(*arguments)
+        self.graph = graph
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other
+
+
+def record(ppo: PPO, say: Callable[[str], None]) -> None:
+    """Let the iterations of `ppo` record themselves, where its device and settings allow it.
+
+    Args:
+        say: told in one line why they do not.
+    """
+    if ppo.device.type != "cuda" or ppo.experiment.cuda_graphs == "off" or isinstance(ppo.collect, Recorded):
+        return
+    reason = obstacle(ppo)
+    if reason:
+        say(f"The iterations are not recorded as CUDA graphs: {reason}.")
+        return
+    # The default stream cannot be recorded; what is recorded had better run where it is warmed up.
+    torch.cuda.synchronize(ppo.device)
+    torch.cuda.set_stream(torch.cuda.Stream(ppo.device))
+    generators = (ppo.generator, *ppo.env.generators)  # type: ignore[attr-defined]
+    collect = ppo.collect = Recorded(ppo.collect, generators)
+    if ppo.comm.size > 1 and not ppo.comm.on_device:
+        say("Only rollouts are recorded as CUDA graphs: these ranks exchange gradients through host memory.")
+        return
+    digest = ppo.digest = Recorded(ppo.digest, generators, lambda: collect.graph is not None)
+    for group in ppo.groups:
+        learner = group.learner
+        learner.epoch = Recorded(learner.epoch, learner.generators, lambda: digest.graph is not None)
+
+
+def obstacle(ppo: PPO) -> str:
+    """What in the settings keeps iterations from being recorded; "" where nothing does."""
+    if not ppo.env.spec.recordable or ppo.env.spec.device != ppo.device:
+        return f"{ppo.env.spec.engine} waits for the GPU in its steps"
+    if not ppo.experiment.ppo.soft_resets:
+        return "ppo.soft_resets is off, and a hard reset seeds its generators from Python"
+    for group in ppo.groups:
+        if type(group.net.distribution).refresh is not Distribution.refresh:
+            return f"{type(group.net.distribution).__name__} draws its noise at times that Python counts"
+        for addon in group.addons:
+            if not addon.recordable:
+                return f"the add-on {type(addon).__name__} does not say that it can be"
+    return ""

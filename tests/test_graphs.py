@@ -1,0 +1,102 @@
+"""Recorded iterations beside plain ones. On a GPU also: python tests/test_graphs.py"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from toys import BOX, Toy, experiment
+
+from ppo_and_friends import registry
+from ppo_and_friends.config import Experiment
+from ppo_and_friends.graphs import Recorded, obstacle, record
+from ppo_and_friends.ppo import PPO
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+ROWS = 64
+
+
+def contact_free(**changes: Any) -> Experiment:
+    whole = registry.build("IsaacCartpole")
+    env = replace(whole.env, simulator="warp")
+    ppo = replace(whole.ppo, minibatches=4, epochs=3, normalize_rewards=True)
+    return replace(whole, env=env, ppo=ppo, envs_per_proc=ROWS, **changes)
+
+
+def trained(iterations: int, **changes: Any) -> tuple[PPO, list[dict[str, float]], list[str]]:
+    said: list[str] = []
+    ppo = PPO(contact_free(**changes))
+    record(ppo, said.append)
+    return ppo, [ppo.iterate() for _ in range(iterations)], said
+
+
+@pytest.mark.gpu
+@gpu
+def test_recorded_iterations_are_those_of_plain_ones() -> None:
+    plain, one, _ = trained(7, cuda_graphs="off")
+    recorded, other, said = trained(7)
+    parts = (recorded.collect, recorded.digest, recorded.groups[0].learner.epoch)
+    assert not said and all(isinstance(part, Recorded) and part.graph is not None for part in parts)
+    torch.testing.assert_close(recorded.groups[0].learner.flat.values, plain.groups[0].learner.flat.values, rtol=1e-4, atol=1e-5)
+    for mine, theirs in zip(one, other, strict=True):
+        for name in ("timesteps", "episodes", "mean_return", "mean_length", "value_loss", "kl", "lr", "rollout_simulation_failures"):
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-5, nan_ok=True), name
+
+
+@pytest.mark.gpu
+@gpu
+def test_nothing_in_an_iteration_waits_for_the_gpu() -> None:
+    ppo, _, _ = trained(2, cuda_graphs="off")
+    ppo.env.sim.bind("qpos")[3] = torch.nan  # type: ignore[attr-defined]  # a world that breaks is masked, reset and counted
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batches, sums = ppo.digest(ppo.collect())
+        ppo.groups[0].learner.epoch(batches[0])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert ppo.groups[0].report(sums.tolist(), 16 * ROWS)["rollout_simulation_failures"] == 1
+    assert bool(ppo.groups[0].learner.flat.values.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (experiment(Toy(BOX)), "waits for the GPU"),
+        (contact_free(), ""),
+        (replace(contact_free(), ppo=replace(contact_free().ppo, soft_resets=False)), "soft_resets"),
+        (replace(contact_free(), net=replace(contact_free().net, distribution="gsde")), "draws its noise"),
+    ],
+    ids=["environment", "none", "resets", "noise"],
+)
+def test_what_cannot_be_recorded_is_named(config: Experiment, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Warp's CPU backend, whose environments claim the same."""
+    import ppo_and_friends.simulator as simulator
+
+    monkeypatch.setattr(simulator, "_claim_gpu", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    if hasattr(config.env, "task"):
+        config = replace(config, env=OnCpu(config.env.task))
+    said = obstacle(PPO(config))
+    assert (reason in said) if reason else said == ""
+
+
+class OnCpu:
+    """The GPU's environment on Warp's CPU backend."""
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def make(self, rows: int, threads: int = 1, render: bool = False) -> Any:
+        from ppo_and_friends.vector.sim.device_env import DeviceTaskEnv
+        from ppo_and_friends.vector.sim.warp_gpu import WarpSim
+
+        return DeviceTaskEnv(self.task, WarpSim(self.task.model(), 4, self.task.name, "cpu"), "mujoco_warp")
+
+
+if __name__ == "__main__":
+    test_recorded_iterations_are_those_of_plain_ones()
+    test_nothing_in_an_iteration_waits_for_the_gpu()
+    print("recorded as plain, and nothing waits")
