@@ -237,6 +237,7 @@ class PPO:
             "groups": [group.shared_state() for group in self.groups],
             "iteration": self.iteration,
             "timesteps": self.timesteps,
+            "steps": self.collector.taken,
             "seed": self.seed,
             "recent": self.recent.state(),
             "compiled": self.compiled,
@@ -254,6 +255,7 @@ class PPO:
         for group, saved in zip(self.groups, state["groups"], strict=True):
             group.load_shared_state(saved)
         self.iteration, self.timesteps, self.seed = state["iteration"], state["timesteps"], state["seed"]
+        self.collector.taken = state.get("steps", 0)
         self.recent.load_state(state["recent"])
         if self.experiment.compile == "auto":
             self.compiled = state.get("compiled", False)
