@@ -37,7 +37,7 @@ def cart_pole() -> Experiment:
             normalize_rewards=False,
         ),
         net=net(64, 64),
-        evaluation=EvaluationConfig(every=1),  # 5 000 steps: more would cost a run of so few seconds 3 % and over
+        evaluation=EvaluationConfig(every=2),  # ten times 5 000 steps would be half as many as it trains on
     )
 
 

@@ -4,6 +4,7 @@ import sys
 
 import gymnasium
 
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.ppo import PPO
 
 
@@ -23,4 +24,7 @@ def main(path: str, environment: str = "CartPole-v1") -> float:
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         sys.exit("Name a trained run: python examples/load_and_predict.py saved_states/CartPole")
-    print(main(*sys.argv[1:]))
+    try:
+        print(main(*sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"error: {error}")

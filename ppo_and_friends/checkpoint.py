@@ -5,6 +5,7 @@
     config.json provenance.json  settings; command, code and machine of every process that wrote here
     progress.csv tensorboard/    see logger.py
     gif/ test_scores*            pictures and scores of tests
+    .NAME.pending                beside a state that is being saved, until the manifest lists it
 
 Only rank 0 comes here. Reading needs no lock; a training run holds one from `open` to `close`.
 """
@@ -27,6 +28,7 @@ from ppo_and_friends.manifest import STATE_NAME, Manifest
 from ppo_and_friends.serialize import flat
 from ppo_and_friends.state_file import Unusable, pack, read_file
 
+PENDING = ".pending"
 OWNED = ("config.json", "provenance.json", "progress.csv", "tensorboard", "gif", "test_scores*")
 
 
@@ -76,6 +78,8 @@ class StateDirectory:
         except UserError:
             self.close()
             raise
+        if not clobber and self._lock.excludes:
+            self._remove_unfinished(self._manifest)
         if self._manifest.removing:  # a kill interrupted it
             self._write_manifest(self._remove(self._manifest))
 
@@ -107,9 +111,12 @@ class StateDirectory:
         if self._manifest is None:
             raise RuntimeError("save before open")
         name, content = f"state-{iteration:08d}-{self._process}.pt", pack(state, iteration)
+        marker = self.path / f".{name}{PENDING}"
         try:
+            marker.touch()
             write_atomically(self.path / name, content)
             self._commit(self._manifest.following(name, best))
+            marker.unlink(missing_ok=True)
             self._write_documents()
         except OSError as error:
             kept = self._manifest.states[-1:]
@@ -185,6 +192,15 @@ class StateDirectory:
     def _owned(self) -> Iterable[str]:
         states = (entry.name for entry in self.path.glob("state-*.pt") if STATE_NAME.fullmatch(entry.name))
         return sorted({*states, *(entry.name for pattern in OWNED for entry in self.path.glob(pattern))})
+
+    def _remove_unfinished(self, manifest: Manifest) -> None:
+        """Delete states that a kill kept from being listed. Others that no manifest lists are the user's, or were given
+        up for an earlier one."""
+        for marker in self.path.glob(f".state-*.pt{PENDING}"):
+            name = marker.name.removeprefix(".").removesuffix(PENDING)
+            if name not in (*manifest.states, manifest.best):
+                (self.path / name).unlink(missing_ok=True)
+            marker.unlink(missing_ok=True)
 
     def _remove(self, manifest: Manifest) -> Manifest:
         for name in manifest.removing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import select
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,18 +23,37 @@ if TYPE_CHECKING:
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 INTERRUPTED = 130
+NO_READER = 141  # as a shell reports what SIGPIPE has ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code: 2 where it asks for something that cannot be, 130 after Ctrl-C."""
+    """Run one command line; returns the exit code: 2 where it asks for something that cannot be, 130 after Ctrl-C, 141
+    where nobody reads what it says any more."""
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return NO_READER
     except KeyboardInterrupt:  # before there was a run that could save
         return INTERRUPTED
     except UserError as error:
         if _number(RANK_VARIABLES, 0) == 0:  # one of many equal sentences is enough
             print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _nobody_reads() -> bool:
+    """Whether it was standard output's pipe that broke, as in `| head`. Then what is left to say goes nowhere."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)  # errors are always told
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # the interpreter flushes once more at its end
+    return True
 
 
 def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.rows import Rows
-from ppo_and_friends.vector.base import VecEnv
+from ppo_and_friends.vector.base import Scheduled, VecEnv
 
 
 class Collector:
@@ -19,6 +19,7 @@ class Collector:
         self.env, self.groups, self.steps, self.soft_resets, self.seed = env, groups, steps, soft_resets, seed
         self.started = False
         self.resets = 0
+        self.taken = 0  # steps of each row since the beginning of the run
         self.seconds: dict[str, float] = {}  # of the last rollout, by what they went to
 
     def _start(self) -> None:
@@ -26,6 +27,8 @@ class Collector:
             for rows in self.groups:
                 rows.roll()
             return
+        if isinstance(self.env, Scheduled):
+            self.env.elapse(self.taken)
         for rows, obs in zip(self.groups, self.env.reset(self.seed + self.resets), strict=True):
             rows.begin(obs)
         self.started = True
@@ -54,6 +57,7 @@ class Collector:
             spent[0] += acted - start
             spent[1] += stepped - acted
             spent[2] += perf_counter() - stepped
+        self.taken += steps
         self.seconds = dict(zip(("seconds_acting", "seconds_environment", "seconds_storing"), spent, strict=True))
         rollouts = [rows.rollout(steps) for rows in self.groups]
         if not self.env.spec.recordable:

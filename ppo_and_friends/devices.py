@@ -8,7 +8,7 @@ from torch import Tensor
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import Obs, Spec, Step, tree_map
-from ppo_and_friends.vector.base import VecEnv
+from ppo_and_friends.vector.base import Scheduled, VecEnv
 
 
 def check_device(device: str, allow_mpi_gpu: bool, ranks: int) -> None:
@@ -65,6 +65,8 @@ class OnDevice:
         self.env, self.device = env, device
         self.spec = env.spec
         self.state, self.load_state, self.frame, self.close = env.state, env.load_state, env.frame, env.close
+        if isinstance(env, Scheduled):
+            self.elapse = env.elapse
 
     def reset(self, seed: int) -> tuple[Obs, ...]:
         return tuple(self._carry_obs(obs) for obs in self.env.reset(seed))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.comm import Comm
-from ppo_and_friends.errors import UserError
+from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.files import unused, write_atomically
 from ppo_and_friends.types import Obs, Step
 from ppo_and_friends.vector.base import VecEnv
@@ -139,7 +139,8 @@ def evaluate(
     """Play `episodes` episodes over the rows of all ranks, the same number of rows on each.
 
     Episode i belongs to row i mod (rows of all ranks): how many a row plays does not depend on how long they
-    are. One exchange between ranks, at the end.
+    are. One exchange between ranks, at the end. A start that fails in its first step (no step of it was active) is no
+    episode: the row plays on.
 
     Args:
         vec_env: its first group is scored. Starts anew, and is left in the middle of episodes.
@@ -148,9 +149,10 @@ def evaluate(
         on_frame: sinks for pictures; `vec_env` must have been made with render=True.
     Raises:
         UserError: no picture can be drawn on this machine.
+        EnvironmentFailure: a row had no active step within `max_episode_steps`, because every start of its fails.
     """
     rows = vec_env.spec.groups[0].rows
-    scores = Scores(rows, comm.rank * rows, comm.size * rows, episodes, max_episode_steps)
+    scores = Scores(rows, comm.rank * rows, comm.size * rows, episodes, max_episode_steps, vec_env.spec.task)
     camera = Camera(vec_env, on_frame if comm.rank == 0 else ())
     with torch.no_grad():
         restarts = 0
@@ -179,11 +181,11 @@ class Scores:
     When only such rows have episodes left to play, all rows are stuck and must be reset.
     """
 
-    def __init__(self, rows: int, first_row: int, all_rows: int, episodes: int, longest: int) -> None:
+    def __init__(self, rows: int, first_row: int, all_rows: int, episodes: int, longest: int, task: str) -> None:
         self.wanted = [len(range(first_row + row, episodes, all_rows)) for row in range(rows)]
         self.episodes: list[dict[str, Any]] = []
         self._number = [first_row + row for row in range(rows)]  # of each row's present episode
-        self._all_rows, self._longest = all_rows, longest
+        self._all_rows, self._longest, self._task = all_rows, longest, task
         self.restart()
 
     @property
@@ -199,14 +201,16 @@ class Scores:
         """All rows begin a new episode."""
         rows = len(self.wanted)
         self._returns, self._lengths = torch.zeros(rows, dtype=torch.float64), torch.zeros(rows, dtype=torch.int64)
+        self._absent = torch.zeros(rows, dtype=torch.int64)  # steps since a row was last active
         self._aside = [False] * rows
 
     def add(self, step: Step) -> list[int]:
-        """Count one step; the rows whose episodes ended or were cut with it."""
+        """Count one step; the rows whose episodes ended or were cut with it. Raises EnvironmentFailure."""
         active = step.active.cpu()
         self._returns += torch.where(active, step.reward.cpu().double(), 0.0)
         self._lengths += active
-        ends = (step.terminated | step.truncated).cpu()
+        self._refuse_absence(active)
+        ends = (step.terminated | step.truncated).cpu() & (self._lengths > 0)  # else it never began
         if CONTINUES in step.log:
             ends &= step.log[CONTINUES].cpu() != 1
         over = (ends | (self._lengths >= self._longest)).nonzero().flatten().tolist()
@@ -217,6 +221,17 @@ class Scores:
             if ends[row]:
                 self._returns[row], self._lengths[row] = 0.0, 0
         return over
+
+    def _refuse_absence(self, active: Tensor) -> None:
+        self._absent = (self._absent + 1).masked_fill_(active, 0)
+        if self._absent.max() <= self._longest:
+            return
+        for row, (absent, wanted) in enumerate(zip(self._absent.tolist(), self.wanted, strict=True)):
+            if wanted and not self._aside[row] and absent > self._longest:
+                raise EnvironmentFailure(
+                    f"{self._task}: row {row} was not active in any of {absent} steps of an evaluation: every start of "
+                    "its fails at once, or it is absent."
+                )
 
     def _record(self, row: int, step: Step, cut: bool) -> None:
         log = {name: float(values[row]) for name, values in step.log.items() if name != CONTINUES}

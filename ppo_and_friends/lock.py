@@ -24,6 +24,7 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         self._path = directory.resolve() / ".lock"
         self._file: TextIO | None = None
+        self.excludes = True  # False where the file system has no locks
 
     def acquire(self) -> None:
         """Raises:
@@ -42,6 +43,7 @@ class DirectoryLock:
             raise self._in_use(owner) from None
         except OSError as error:  # some cluster file systems have no locks at all
             warnings.warn(f"{self._path.parent} cannot be locked ({error}): start no second run there.", stacklevel=2)
+            self.excludes = False
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

@@ -24,7 +24,7 @@ from ppo_and_friends.policy import NetPolicy, predict
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
-from ppo_and_friends.simulator import CPU, choose_simulator, with_simulator
+from ppo_and_friends.simulator import CPU, as_made, choose_simulator, with_simulator
 from ppo_and_friends.stats import RecentEpisodes, reduce_moments
 from ppo_and_friends.vector.base import VecEnv
 
@@ -68,6 +68,7 @@ class PPO:
             torch.use_deterministic_algorithms(options.force_deterministic)
         self.env_config = choose_simulator(experiment, run, self.comm)
         self.env = self.env_config.make(experiment.envs_per_proc, threads=self.threads, render=render)
+        self.env_config = as_made(self.env_config, self.env)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
         rank_seed = self._rank_seed(0)
@@ -254,6 +255,7 @@ class PPO:
             "groups": [group.shared_state() for group in self.groups],
             "iteration": self.iteration,
             "timesteps": self.timesteps,
+            "steps": self.collector.taken,
             "seed": self.seed,
             "recent": self.recent.state(),
             "compiled": self.compiled,
@@ -271,6 +273,7 @@ class PPO:
         for group, saved in zip(self.groups, state["groups"], strict=True):
             group.load_shared_state(saved)
         self.iteration, self.timesteps, self.seed = state["iteration"], state["timesteps"], state["seed"]
+        self.collector.taken = state.get("steps", 0)
         self.recent.load_state(state["recent"])
         if self.experiment.compile == "auto":
             self.compiled = state.get("compiled", False)

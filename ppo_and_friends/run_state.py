@@ -45,12 +45,19 @@ def whole_state(ppo: PPO, best_score: float = -math.inf, seconds: float = 0.0) -
         "config": to_plain(ppo.experiment),
         "size": ppo.comm.size,
         "rows": ppo.experiment.envs_per_proc,
-        "simulator": getattr(ppo.env_config, "simulator", ""),
+        **engine_of(ppo.env_config),
         "best_score": best_score,
         "seconds": seconds,
         "shared": ppo.shared_state(),
         "ranks": [from_bytes(data) for data in gathered],
     }
+
+
+def engine_of(config: Any) -> dict[str, Any]:
+    """What steps the worlds, and its limits on a GPU, as resolved and measured; empty where there is no choice."""
+    simulator = getattr(config, "simulator", "")
+    names = [name for name in ("max_contacts", "max_constraints") if simulator == "warp" and hasattr(config, name)]
+    return {"simulator": simulator, "limits": {name: getattr(config, name) for name in names}} if simulator else {}
 
 
 def setting_changes(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,6 +15,7 @@ from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.devices import own_gpu
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.run_state import directory_of
+from ppo_and_friends.vector.base import VecEnv
 
 CPU, WARP, AUTO = "cpu", "warp", "auto"
 WORTH = 1024  # rows from which on a GPU is taken without being asked for: fewer are faster on a CPU's cores
@@ -34,8 +36,9 @@ def with_simulator(experiment: Experiment, simulator: str) -> Experiment:
 def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) -> Any:
     """The environment's config with `auto` resolved; the same on every rank. Collective.
 
-    A run that goes on keeps the engine of its state. A test takes the CPU's, which needs no kernels. Anything else
-    takes the GPU's where there are rows enough for it, one GPU for this process alone, and its package.
+    A run that goes on keeps the engine of its state, and its limits where none are asked for. A test takes the CPU's,
+    which needs no kernels. Anything else takes the GPU's where there are rows enough for it, one GPU for this process
+    alone, and its package.
 
     Raises:
         UserError: another engine than the state's is asked for, or one that this machine cannot run.
@@ -44,7 +47,7 @@ def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) 
     if not asked:
         return experiment.env
     options = run or RunConfig()
-    saved = _saved(experiment, run, comm)
+    saved, limits = _saved(experiment, run, comm)
     if saved and asked not in (AUTO, saved):
         raise UserError(
             f"{directory_of(experiment, options)} was trained with --simulator {saved}, and cannot go on with {asked}: "
@@ -56,41 +59,54 @@ def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) 
         wanted = alone and experiment.envs_per_proc >= WORTH
         chosen = WARP if wanted and not obstacle() else CPU
     if chosen == WARP:
-        _claim_gpu(options, comm)
-    return with_simulator(experiment, chosen).env
+        new = f"begin another run from its weights with --name NEW --init_from {directory_of(experiment, options)} "
+        _claim_gpu(options, comm, (new if saved else "use ") + f"--simulator {CPU}")
+    config = with_simulator(experiment, chosen).env
+    return dataclasses.replace(config, **{name: limit for name, limit in limits.items() if not getattr(config, name)})
+
+
+def as_made(config: Any, env: VecEnv) -> Any:
+    """The environment's config with the limits that `env`, made from it, has measured: they hold for whatever else is
+    made from it, and for a run that is resumed."""
+    limits = getattr(getattr(env, "sim", None), "limits", None)
+    if limits is None or not hasattr(config, "max_contacts"):
+        return config
+    return dataclasses.replace(config, max_contacts=limits.contacts, max_constraints=limits.constraints)
 
 
 def obstacle() -> str:
-    """Why this machine cannot run the GPU engine, and the remedy; "" where it can."""
+    """Why this machine cannot run the GPU engine, and how it could; "" where it can."""
     if find_spec("mujoco_warp") is None or find_spec("warp") is None:
-        return 'needs the package mujoco-warp: install it with pip install ".[gpu]", or use --simulator cpu'
+        return 'needs the package mujoco-warp: install it with pip install ".[gpu]"'
     if not torch.cuda.is_available():
-        return f"needs a GPU, but torch {torch.__version__} sees none: use --simulator cpu, or install a CUDA build"
+        return f"needs a GPU, but torch {torch.__version__} sees none: install a CUDA build"
     import warp
 
     if not warp.is_conditional_graph_supported():
         driver = warp.get_cuda_driver_version()
         found = f"is for CUDA {driver[0]}.{driver[1]}" if driver else "cannot be loaded"
-        return f"needs an NVIDIA driver for CUDA 12.4 or newer, and this one {found}: update it, or use --simulator cpu"
+        return f"needs an NVIDIA driver for CUDA 12.4 or newer, and this one {found}: update it"
     return ""
 
 
-def _saved(experiment: Experiment, run: RunConfig | None, comm: Comm) -> str:
-    """The engine of the state that this run goes on from; "" without one."""
+def _saved(experiment: Experiment, run: RunConfig | None, comm: Comm) -> tuple[str, dict[str, int]]:
+    """The engine and the limits of the state that this run goes on from; "" and none without one."""
     if run is None or run.test or run.clobber:
-        return ""
-    data = b""
+        return "", {}
+    found: tuple[str, dict[str, int]] = "", {}
     if comm.rank == 0:
         state = StateDirectory(directory_of(experiment, run)).load(run.checkpoint)
-        data = (state or {}).get("simulator", CPU if state else "").encode()
-    return comm.broadcast_bytes(data).decode()
+        if state is not None:
+            found = state.get("simulator", CPU), state.get("limits", {})
+    saved, limits = json.loads(comm.broadcast_bytes(json.dumps(found).encode()))
+    return saved, limits
 
 
-def _claim_gpu(run: RunConfig, comm: Comm) -> None:
+def _claim_gpu(run: RunConfig, comm: Comm, otherwise: str) -> None:
     """Make this rank's GPU the current one: environments that live on a GPU are made there."""
     reason = obstacle()
     if reason:
-        raise UserError(f"--simulator {WARP} {reason}.")
+        raise UserError(f"--simulator {WARP} {reason}, or {otherwise}.")
     if comm.size > 1 and not run.allow_mpi_gpu:
         raise UserError(f"--simulator {WARP} with {comm.size} ranks: add --allow_mpi_gpu to share GPUs between ranks.")
     torch.cuda.set_device(own_gpu(run.device, comm))

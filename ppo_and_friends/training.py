@@ -22,6 +22,7 @@ from ppo_and_friends.provenance import provenance
 from ppo_and_friends.run_state import (
     check_same_experiment,
     directory_of,
+    engine_of,
     from_bytes,
     load_or_explain,
     load_weights,
@@ -60,6 +61,7 @@ class Training:
             signal = stack.enter_context(stop_signals(ppo.comm.abort, saved=ppo.run is not None))
             self._start_from_weights()
             config = {"environment": ppo.reference, "experiment": to_plain(ppo.experiment)}
+            config |= engine_of(ppo.env_config)
             if self.directory is not None:
                 origin = provenance(ppo.comm.size, ppo.threads, str(ppo.device))
                 self.directory.open(config, origin, self.options.clobber)

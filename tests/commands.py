@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -16,6 +17,7 @@ import torch
 from ranks import FAILURE_LIMIT, ROOT, environment
 
 from ppo_and_friends import cli
+from ppo_and_friends.checkpoint import read_state
 
 MAIN = (sys.executable, str(ROOT / "main.py"))
 ROLLOUT = 64  # timesteps of one iteration
@@ -23,6 +25,8 @@ TINY = (
     f"--envs_per_proc 2 --ppo.steps_total {ROLLOUT} --ppo.epochs 2 --ppo.minibatches 2 --evaluation.every 0 "
     "--compile off"  # some of these would run for long if nobody stopped them
 ).split()
+CART = ("-e", "CartPole", *TINY)
+EVALUATED = ("--evaluation.every", 2, "--evaluation.episodes", 2, "--evaluation.max_episode_steps", 30)
 
 BOOKKEEPING = (".lock", "manifest.json")
 
@@ -119,3 +123,16 @@ def unlike(one: Any, other: Any, where: str = "state") -> list[str]:
     else:
         same = type(one) is type(other) and (one == other or (one != one and other != other))
     return [] if same else [where]
+
+
+def printed_command(out: str) -> list[str]:
+    """The words after `main.py` in the last line."""
+    line = out.strip().splitlines()[-1]
+    return shlex.split(line.partition("main.py ")[2])
+
+
+def timeless(path: Path) -> dict[str, Any]:
+    """A saved state without how long it took."""
+    state = read_state(path)
+    assert state.pop("seconds") > 0
+    return state

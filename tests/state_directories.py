@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ppo_and_friends.checkpoint import StateDirectory
+from ppo_and_friends.manifest import Manifest
 
 
 def state(iteration: int) -> dict[str, Any]:
@@ -28,6 +29,13 @@ def run(path: Path, iterations: range, best: int = -1, clobber: bool = False) ->
 
 def states(path: Path) -> list[Path]:
     return sorted(path.glob("state-*.pt"))
+
+
+def unlisted(path: Path) -> set[str]:
+    """State files that the manifest does not list, and what tells of saves that are under way."""
+    manifest = Manifest.read(path)
+    marks = {file.name for file in path.glob(".*") if file.name != ".lock"}
+    return {file.name for file in states(path)} - {*manifest.states, manifest.best} | marks
 
 
 def iteration_of(loaded: dict[str, Any] | None) -> int:

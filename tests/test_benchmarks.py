@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import statistics
 import sys
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def test_the_page_shows_medians_of_the_last_run(tmp_path: Path) -> None:
     assert "| Task | old | 80 s | 50 to 100, 3 rounds |  |\n" in text
     assert "| Task | new | 160 s | 150 to 200, 3 rounds | 2.000 |\n" in text
     assert "7 s" not in text and "2026-01-02" in text
+
+
+@pytest.mark.parametrize("name", ["HalfCheetah", "CartPole"])
+def test_readme_says_what_was_measured_of_logging_evaluation_and_checkpoints(name: str) -> None:
+    rows = report.latest(report.read("overhead", common.RESULTS), "setting")
+    said = (ROOT / "README.md").read_text(encoding="utf-8").partition("evaluation and checkpoints take")[2]
+    for setting, side in ((f"{name}, within one run", overhead.EVERYTHING), (name, "whole")):
+        ratios = [float(row["ratio"]) for row in rows if (row["setting"], row["side"]) == (setting, side)]
+        assert f" {100 * (statistics.median(ratios) - 1):.1f} " in said.partition("On 16 cores")[0]
 
 
 def test_speedups_are_those_of_rounds_in_which_the_base_was_measured(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from state_directories import iteration_of, old_run, opened, run, state, states
+from state_directories import iteration_of, old_run, opened, run, state, states, unlisted
 
-from ppo_and_friends import files
+from ppo_and_friends import files, lock
+from ppo_and_friends.errors import UserError
+from ppo_and_friends.manifest import Manifest
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +70,7 @@ def test_kill_between_any_two_steps_of_saving(tmp_path: Path) -> None:
         path = shutil.copytree(tmp_path / "before", tmp_path / f"run{step}")
         died = killed_at(step, lambda path=path: run(path, range(4, 6), best=5), path)
         directory = opened(path)
+        assert not unlisted(path)
         seen.add(iteration_of(directory.load()))
         assert iteration_of(directory.load("best")) in (1, 5)
         directory.save(state(9), 9)
@@ -87,6 +91,7 @@ def test_kill_between_any_two_steps_of_the_first_save(tmp_path: Path) -> None:
         with opened(path) as directory:
             assert directory.load() is None or iteration_of(directory.load()) == 0
             directory.save(state(1), 1)
+            assert not unlisted(path)
         if not died:
             break
         step += 1
@@ -108,6 +113,7 @@ def test_clobber_at_any_kill_leaves_the_old_run_or_the_new(tmp_path: Path) -> No
         iteration = iteration_of(directory.load())
         seen.add(iteration)
         if iteration == 14:
+            assert not unlisted(path)
             assert iteration_of(directory.load("best")) == 11
             assert (path / "progress.csv").read_text() == "old"
             assert (path / "tensorboard" / "events").exists()
@@ -123,3 +129,24 @@ def test_clobber_at_any_kill_leaves_the_old_run_or_the_new(tmp_path: Path) -> No
             break
         step += 1
     assert seen == {14, 0}
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be locked")
+def test_only_what_a_kill_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a state that somebody put there, nor one of a process that a file system without locks does not keep out."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "none left")
+
+    run(tmp_path, range(2))
+    own = shutil.copy(states(tmp_path)[0], tmp_path / "state-00000007-0123abcd.pt")
+    with monkeypatch.context() as patch, opened(tmp_path) as directory, pytest.raises(UserError):
+        patch.setattr(Manifest, "write", fail)
+        directory.save(state(2), 2)
+    (left,) = (name for name in unlisted(tmp_path) if name.startswith("state-00000002"))
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.fcntl, "lockf", fail)
+        opened(tmp_path).close()
+    assert (tmp_path / left).exists()
+    opened(tmp_path).close()
+    assert unlisted(tmp_path) == {own.name}

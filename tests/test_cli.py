@@ -227,6 +227,20 @@ def test_help_ends_with_the_experiments(capsys: pytest.CaptureFixture[str], line
     assert ("--env.task.ctrl_cost_weight" in output) == ("-e" in line.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [(("--list",), ""), (("-e", "CartPole", "--print_config"), "1"), (("-e", "CartPole", "--help"), "")],
+)
+def test_a_reader_that_has_gone_ends_it_quietly(words: tuple[str, ...], unbuffered: str) -> None:
+    """As `| head` does, though it may be too slow to."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    quiet = environment(PYTHONUNBUFFERED=unbuffered)
+    done = subprocess.run([*MAIN, *words], env=quiet, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("module", ["ppo_and_friends.cli", "ppo_and_friends.launch"])
 def test_ctrl_c_while_importing_ends_without_a_traceback(module: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(

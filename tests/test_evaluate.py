@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppo_and_friends.errors import UserError
+from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
 from ppo_and_friends.types import ActionSpace, GroupSpec, Obs, Spec, Step, TensorSpec
 
@@ -21,12 +21,12 @@ from ppo_and_friends.types import ActionSpace, GroupSpec, Obs, Spec, Step, Tenso
 class Countdown:
     """Row i's episodes have `lengths[i]` steps (0: endless) of reward 1; its observation is its clock."""
 
-    def __init__(self, lengths: list[int], life: int = 0, dead: tuple[int, ...] = ()) -> None:
+    def __init__(self, lengths: list[int], life: int = 0) -> None:
         rows = len(lengths)
         part = (TensorSpec((1,)),)
         self.spec = Spec((GroupSpec(rows, part, part, ActionSpace("discrete", (2,))),), "Countdown", "toy")
         self.lengths, self.life = torch.tensor(lengths), life
-        self.active = torch.tensor([row not in dead for row in range(rows)])
+        self.active = torch.ones(rows, dtype=torch.bool)
         self.clock = torch.zeros(rows, dtype=torch.int64)
         self.seeds: list[int] = []
         self.frames = self.steps = 0
@@ -186,12 +186,56 @@ def test_logs_of_last_steps() -> None:
     assert "episode_continues" not in logs
 
 
-def test_inactive_rows_earn_nothing() -> None:
-    class Indifferent(Recorder):
-        def act(self, obs: Obs, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.zeros(len(first), 1, dtype=torch.int64), state
+class Indifferent(Recorder):
+    """A policy for rows that come and go."""
 
-    assert play(Countdown([3, 4], dead=(1,)), 2, policy=Indifferent()).returns == (3, 0)
+    def act(self, obs: Obs, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(first), 1, dtype=torch.int64), state
+
+
+def test_inactive_rows_earn_nothing() -> None:
+    class Fading(Countdown):
+        """Row 1 is active in its first two steps alone."""
+
+        def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
+            self.active = (self.clock < 2) | torch.tensor([True, False])
+            return super().step(actions)
+
+    evaluation = play(Fading([3, 4]), 4, policy=Indifferent())
+    assert evaluation.returns == evaluation.lengths == (3, 2, 3, 2)
+
+
+class Failing(Countdown):
+    """Starts of row 0 fail in their first step, `failures` of them before each one that does not."""
+
+    def __init__(self, lengths: list[int], failures: int) -> None:
+        super().__init__(lengths)
+        self.failures, self.failed = failures, 0
+
+    def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
+        assert self.steps < 1000, "it goes on for ever"
+        fails = int(self.clock[0]) == 0 and self.failed < self.failures
+        self.failed = self.failed + 1 if fails else 0 if int(self.clock[0]) == 0 else self.failed
+        (step,) = super().step(actions)
+        if not fails:
+            return (step,)
+        self.clock[0] = 0
+        lost = torch.arange(len(self.clock)) == 0
+        return (step._replace(obs=self._obs(), terminated=step.terminated | lost, active=~lost),)
+
+
+def test_a_start_that_fails_is_no_episode() -> None:
+    sink = Sink(1)
+    evaluation = play(Failing([3, 4], failures=2), 4, policy=Indifferent(), sinks=(sink,))
+    assert evaluation.returns == evaluation.lengths == (3, 4, 3, 4)
+    assert sink.clocks == [0, 0, 0, 1, 2]  # and the film of the first goes on
+
+
+def test_a_row_that_always_fails_ends_the_evaluation() -> None:
+    vec_env = Failing([3, 4], failures=10**9)
+    with pytest.raises(EnvironmentFailure, match="Countdown: row 0 was not active in any of 21 steps"):
+        play(vec_env, 2, longest=20, policy=Indifferent())
+    assert play(Failing([3, 4], failures=20), 2, longest=20, policy=Indifferent()).lengths == (3, 4)
 
 
 class Sink:

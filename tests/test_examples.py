@@ -31,9 +31,13 @@ def test_a_run_from_python_can_be_loaded_and_played(tmp_path: Path) -> None:
     assert 5 <= score <= 500
 
 
-def test_without_a_run_the_example_says_what_to_type() -> None:
-    done = subprocess.run([sys.executable, EXAMPLES / "load_and_predict.py"], env=environment(), capture_output=True)
-    assert done.returncode == 1 and done.stderr.startswith(b"Name a trained run: python ")
+@pytest.mark.parametrize(
+    ("words", "said"), [((), "Name a trained run: python "), (("/nope",), "error: There is no state at /nope.")]
+)
+def test_without_a_run_the_example_says_so(words: tuple[str, ...], said: str) -> None:
+    command = [sys.executable, str(EXAMPLES / "load_and_predict.py"), *words]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
 def test_a_callback_ends_the_run() -> None:

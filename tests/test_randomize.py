@@ -9,19 +9,22 @@ from typing import Any
 
 import pytest
 import torch
-from carts import GRAVITY, MASS, ROWS, SEED, TIMESTEP, carts, constant, environment, mask, run
+from carts import GRAVITY, MASS, ROWS, SEED, TIMESTEP, Carts, carts, column, constant, environment, mask, run
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from toys import experiment as toy_experiment
 
 from environments.tasks.ant import Ant
 from ppo_and_friends import registry
 from ppo_and_friends.config import Experiment
+from ppo_and_friends.devices import on_device
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.flags import split
 from ppo_and_friends.parser import parse
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.run_state import setting_changes
 from ppo_and_friends.serialize import from_plain, to_plain
+from ppo_and_friends.vector.base import Scheduled, VecEnv
 from ppo_and_friends.vector.sim.randomize import Noise, Push, Randomized, Vary
 from ppo_and_friends.vector.sim.task_env import SimEnv
 
@@ -52,6 +55,49 @@ def test_kept_noise_grows_between_episodes_only() -> None:
     steps = run(carts(observations=(noise,)), 30)  # three episodes, begun after 0, 10 and 20 steps
     offset = torch.stack([step.final.actor - step.final.critic for step in steps]).mean((1, 2))  # pyright: ignore
     assert offset.tolist() == pytest.approx([0.0] * 10 + [0.25] * 10 + [0.5] * 10)
+
+
+GROWING = (Noise(**constant(1.0, schedule="linear", schedule_steps=1000)),)
+
+
+def shown(env: VecEnv) -> float:
+    """How strong the noise of `GROWING` is in the first observation after a reset."""
+    (obs,) = env.reset(SEED)
+    return float((obs.actor - obs.critic).mean())  # pyright: ignore
+
+
+def test_schedules_begin_where_a_reset_is_told_to_and_else_at_0() -> None:
+    worlds = (Vary(quantity="mass", **constant(3.0, schedule="linear", schedule_steps=1000)),)
+    env = carts(observations=GROWING, worlds=worlds, frequency=2000)
+    device = on_device(env, torch.device("cpu:0"))
+    assert env is not device and isinstance(device, Scheduled)
+    device.elapse(500)
+    assert shown(device) == pytest.approx(0.5)
+    assert column(env, "body_mass", 1).tolist() == [2 * MASS] * ROWS
+    assert shown(device) == 0.0
+
+
+@pytest.mark.parametrize("soft_resets", [True, False])
+def test_schedules_go_on_over_hard_resets_and_inexact_resumes(soft_resets: bool) -> None:
+    task = Randomized(Carts(), observations=GROWING)
+
+    def made(rows: int) -> PPO:
+        return PPO(toy_experiment(SimEnv(task), rows=rows, steps_per_row=16, soft_resets=soft_resets))
+
+    def steps(ppo: PPO) -> list[int]:
+        return ppo.env._memory["randomized.steps"].tolist()  # type: ignore[attr-defined]
+
+    ppo = made(2)
+    for _ in range(3):
+        ppo.iterate()
+    taken = ppo.collector.taken
+    assert taken == ppo.timesteps // 2 > 3 * 16 and steps(ppo) == [taken] * 2  # with those that seeded the moments
+    other = made(3)
+    other.load_shared_state(ppo.shared_state())
+    other.start_anew()
+    other.iterate()
+    assert steps(other) == [taken + 16] * 3
+    assert shown(other.evaluation_env(2)) == 0.0
 
 
 def test_final_observation_equals_the_next_where_nothing_was_cut() -> None:

@@ -4,6 +4,8 @@ CPU backend."""
 from __future__ import annotations
 
 import dataclasses
+import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,12 @@ FURTHER = 4 * ROLLOUT  # one of them only seeds the moments
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has one, and Warp on it."""
     monkeypatch.setattr(simulator, "obstacle", lambda: "")
-    monkeypatch.setattr(simulator, "_claim_gpu", lambda run, comm: None)
-    monkeypatch.setattr(SimEnv, "_on_gpu", lambda self, model, rows: device_env(self.task, rows))
+    monkeypatch.setattr(simulator, "_claim_gpu", lambda *_: None)
+    monkeypatch.setattr(SimEnv, "_on_gpu", lambda self, model, rows: device_env(self.task, rows, limits(self)))
+
+
+def limits(config: SimEnv) -> Limits:
+    return Limits(config.max_contacts, config.max_constraints)
 
 
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +168,35 @@ def test_gpu_run_cannot_go_on_without_a_gpu(
     no_gpu(monkeypatch)
     said = refuse(*POLE, "--num_timesteps", FURTHER, "--state_path", copied(runs, "warp", tmp_path))
     assert "--simulator warp needs a GPU" in said
+    remedy = shlex.split(said.partition("with ")[2].rstrip(".\n").replace("NEW", "new"))
+    assert remedy[-2:] == ["--simulator", "cpu"]
+    assert "Done" in succeed(*POLE, "--num_timesteps", ROLLOUT, "--state_path", tmp_path / "states", *remedy)
+
+
+def test_limits_are_those_that_a_run_began_with(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they would be measured otherwise today."""
+    gpu(monkeypatch)
+    path = copied(runs, "warp", tmp_path)
+    begun = read_state(path / NAME)["limits"]
+    assert min(begun.values()) > 0
+    asked: list[Limits] = []
+
+    def other(model: Any, wanted: Limits, name: str) -> Limits:
+        asked.append(wanted)
+        return Limits(wanted.contacts or 64, wanted.constraints or 64)
+
+    monkeypatch.setattr("ppo_and_friends.vector.sim.warp_gpu.choose_limits", other)
+    words = (*POLE, "--state_path", path, "--num_timesteps")
+    succeed(*words, FURTHER)
+    assert {(sizes.contacts, sizes.constraints) for sizes in asked} == {tuple(begun.values())}
+    saved = json.loads((path / NAME / "config.json").read_text())
+    assert (saved["simulator"], saved["limits"]) == ("warp", begun)
+    assert saved["experiment"]["env"]["max_contacts"] == 0  # as it was asked for
+    succeed(*words, 2 * FURTHER, "--env.max_contacts", 48)
+    assert read_state(path / NAME)["limits"] == begun | {"max_contacts": 48}
+    assert json.loads((runs["cpu"] / NAME / "config.json").read_text())["simulator"] == "cpu"
 
 
 def test_state_of_before_there_was_a_choice_is_the_cpus(

@@ -165,6 +165,15 @@ def test_seeds_reach_what_takes_them() -> None:
     assert calls == [8, "reset"] and anew.actor[0, 0] == 0  # type: ignore[call-overload]
 
 
+def test_a_seed_that_is_a_number_seeds_nothing() -> None:
+    rsl = RslRlEnv(1)
+    rsl.seed = 42  # type: ignore[attr-defined]
+    torch.manual_seed(7)
+    drawn = torch.rand(1)
+    vec(rsl).reset(7)
+    assert torch.equal(drawn, torch.rand(1))
+
+
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_gymnasiums_own_vectors_as_tensors(mode: AutoresetMode) -> None:
     env = vec(TorchVector(gymnasium.make_vec("CartPole-v1", 3, "sync", vector_kwargs={"autoreset_mode": mode})))

@@ -25,6 +25,7 @@ import mujoco  # after choose_gl_backend, and so is what imports it
 
 from ppo_and_friends.vector.sim.device_env import DeviceTaskEnv
 from ppo_and_friends.vector.sim.warp_gpu import WarpSim, supported
+from ppo_and_friends.vector.sim.warp_limits import Limits
 
 TASKS = (
     Ant,
@@ -47,8 +48,8 @@ def comparable(task: Any) -> Any:
     return model
 
 
-def device_env(task: Any, rows: int) -> DeviceTaskEnv:
-    return DeviceTaskEnv(task, WarpSim(task.model(), rows, task.name, "cpu"), "test")
+def device_env(task: Any, rows: int, limits: Limits | None = None) -> DeviceTaskEnv:
+    return DeviceTaskEnv(task, WarpSim(task.model(), rows, task.name, "cpu", limits), "test")
 
 
 def random_actions(task: Any, rows: int, steps: int, seed: int = 0) -> Tensor:

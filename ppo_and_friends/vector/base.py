@@ -47,6 +47,15 @@ class VecEnv(Protocol):
 
 
 @runtime_checkable
+class Scheduled(Protocol):
+    """What a `VecEnv` offers too where something in it changes with the steps taken since the beginning of a run."""
+
+    def elapse(self, steps: int) -> None:
+        """Let the next reset begin after so many steps of each row; any other begins at 0."""
+        ...
+
+
+@runtime_checkable
 class EnvConfig(Protocol):
     """A frozen dataclass that says which environment, and makes it. Its fields are `--env.NAME` on the command line."""
 

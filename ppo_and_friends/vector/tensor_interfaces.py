@@ -114,7 +114,8 @@ class RslRl(Interface):
         return self.env.get_observations()
 
     def reset(self, seed: int) -> tuple[Any, Tensor | None]:
-        getattr(self.env, "seed", seed_globals)(seed)
+        own = getattr(self.env, "seed", None)  # a method, or the number that it was made with
+        (own if callable(own) else seed_globals)(seed)
         getattr(self.env, "reset", _stay)()
         return self.env.get_observations(), None
 

@@ -58,8 +58,8 @@ class Chance:
     schedule        linear: the number moves from what changes nothing (0, or 1 if scaling) to the one drawn, in
                     proportion to the steps taken, over the first `schedule_steps`; constant: it changes nothing
                     until `schedule_steps`, and is the one drawn from then on
-    schedule_steps  environment steps of a world, counted over its episodes since the environment was seeded. An
-                    evaluation seeds its own worlds, so it begins at 0 too
+    schedule_steps  environment steps of a world, counted over its episodes since the beginning of the run, whatever is
+                    reset or resumed in between. An evaluation has its own worlds, and begins at 0 each time
 
     Raises:
         UserError: the range is none of its distribution, or a linear schedule has no steps.

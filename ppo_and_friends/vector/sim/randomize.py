@@ -134,7 +134,7 @@ class Randomized:
 
         key      [N] int64, from which a row's numbers of this episode follow
         age      [N] int64, steps of this episode
-        steps    [N] int64, steps since the environment was seeded
+        steps    [N] int64, steps of each world since the beginning of the run
         drawn    [N] int64, value of `steps` when the row's world was drawn
         numbers  [N, C] from (0, 1), those of this step and of this episode, in the order of `_widths`
         acted    [N, columns], the last action as the task saw it
@@ -162,6 +162,10 @@ class Randomized:
             bounds = torch.tensor((self.action.low, self.action.high), dtype=torch.float32, device=sim.device)
             self._constants[sim.device, sim.dtype] = Constants(originals, chosen, self._kept(sim), *bounds)
         return memory | {OWN + name: tensor for name, tensor in own.items()}
+
+    def elapse(self, memory: Memory, steps: int) -> None:
+        """Let schedules go on from there."""
+        memory[OWN + "steps"].fill_(steps)
 
     def apply(self, sim: Simulation, memory: Memory, action: Tensor) -> None:
         key, age, steps, numbers = (memory[OWN + name] for name in ("key", "age", "steps", "numbers"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -102,6 +102,15 @@ class Task(Protocol):
 
     def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: Draw) -> None:
         """Write initial positions and velocities where `rows` ([N] bool), with noise from `draw`."""
+        ...
+
+
+@runtime_checkable
+class ScheduledTask(Protocol):
+    """What a `Task` has too where something in it changes with the steps taken since the beginning of a run."""
+
+    def elapse(self, memory: Memory, steps: int) -> None:
+        """Write into empty memory that so many steps were taken."""
         ...
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import GroupSpec, Obs, Spec, tree_map
 from ppo_and_friends.vector.sim.camera import Camera
-from ppo_and_friends.vector.sim.simulation import Draw, Simulation, Task
+from ppo_and_friends.vector.sim.simulation import Draw, ScheduledTask, Simulation, Task
 
 
 class TaskRows:
@@ -33,6 +33,7 @@ class TaskRows:
         self._empty = {name: tensor.clone() for name, tensor in self._memory.items()}
         self._started = torch.zeros(sim.rows, dtype=torch.int64, device=sim.device)  # on the clock of all rows
         self._everywhere = torch.ones(sim.rows, dtype=torch.bool, device=sim.device)
+        self._elapsed = 0
         self._camera: Camera | None = None
         observation = task.observe(sim, self._memory)
         nothing = torch.zeros(sim.rows, task.action.columns, device=sim.device, dtype=sim.dtype)
@@ -49,6 +50,10 @@ class TaskRows:
         pace = 1 / (task.model().opt.timestep * task.substeps)
         self.spec = Spec((group,), task.name, engine, sim.device, pace, self.recordable)
         self._wanted = (sim.rows, task.action.columns)
+
+    def elapse(self, steps: int) -> None:
+        """As `Scheduled`: only a task that has schedules is told."""
+        self._elapsed = steps
 
     def frame(self, row: int) -> np.ndarray:
         """`[480, 480, 3]` uint8, by the model's tracking camera where it has one."""
@@ -88,6 +93,9 @@ class TaskRows:
         """Empty the task's memory, else what outlives an episode would outlive the seed."""
         for name, tensor in self._memory.items():
             tensor.copy_(self._empty[name])
+        if isinstance(self.task, ScheduledTask):
+            self.task.elapse(self._memory, self._elapsed)
+        self._elapsed = 0
 
     def _check_actions(self, action: Tensor) -> None:
         """Raise ValueError where there are too few actions: they would be broadcast."""

@@ -1,0 +1,95 @@
+"""The same command again: a run goes on where it ended, exactly where it can, and says what is not as it was."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from commands import CART, EVALUATED, ROLLOUT, TINY, kept, printed_command, progress, refuse, succeed, timeless, unlike
+
+from ppo_and_friends.checkpoint import read_state
+from ppo_and_friends.serialize import read_config
+
+
+def test_a_larger_total_resumes(path: Path) -> None:
+    out = succeed(*CART, *EVALUATED, "--num_timesteps", 6 * ROLLOUT, "--state_path", path)
+    assert f"Resumed CartPole at iteration 4, {4 * ROLLOUT} timesteps.\n" in out and "anew" not in out
+    assert progress(path / "CartPole") == [1, 2, 3, 4, 5, 6]
+    assert read_state(path / "CartPole")["shared"]["timesteps"] == 6 * ROLLOUT
+
+
+def test_already_there_prints_the_command_that_goes_on(path: Path) -> None:
+    before = kept(path)
+    out = succeed(*CART, *EVALUATED, "--num_timesteps", 3 * ROLLOUT, "--state_path", path)
+    assert f"CartPole is trained to {4 * ROLLOUT} timesteps already" in out
+    assert kept(path) == before
+    assert f"Done: {8 * ROLLOUT} timesteps" in succeed(*printed_command(out))
+
+
+def test_a_limit_of_iterations_that_is_reached_says_so(path: Path) -> None:
+    out = succeed(*CART, "--num_timesteps", 99 * ROLLOUT, "--max_iterations", 4, "--state_path", path)
+    assert "4 iterations already" in out
+    assert "Done" in succeed(*printed_command(out), "--num_timesteps", 5 * ROLLOUT)
+
+
+def test_the_command_of_a_stopped_run_keeps_its_settings(tmp_path: Path) -> None:
+    """Whoever overrode a setting can go on with the printed command as it stands."""
+    words = (*CART, "--ppo.gamma", 0.5, "--num_timesteps", 3 * ROLLOUT, "--state_path", tmp_path)
+    succeed(*words, "--max_iterations", 1)
+    out = succeed(*words, "--max_iterations", 1)
+    assert f"Done: {3 * ROLLOUT} timesteps" in succeed(*printed_command(out))
+
+
+def test_settings_say_the_seed_that_a_resumed_run_keeps(tmp_path: Path) -> None:
+    for seed in (7, 8):
+        succeed(*CART, "--random_seed", seed, "--max_iterations", seed, "--state_path", tmp_path)
+        assert read_config(str(tmp_path / "CartPole" / "config.json"))[2] == 7
+
+
+def test_changed_settings_need_consent(path: Path) -> None:
+    before = kept(path)
+    words = (*CART, *EVALUATED, "--num_timesteps", 5 * ROLLOUT, "--state_path", path, "--ppo.gamma", 0.9)
+    message = refuse(*words)
+    assert "ppo.gamma: 0.98 -> 0.9" in message and "--accept_changes" in message
+    assert kept(path) == before
+    out = succeed(*words, "--accept_changes")
+    assert "Changed: ppo.gamma: 0.98 -> 0.9" in out and progress(path / "CartPole") == [1, 2, 3, 4, 5]
+
+
+def test_seconds_go_on_where_a_run_is_resumed(tmp_path: Path) -> None:
+    for iterations in (20, 21):
+        succeed(*CART, "--max_iterations", iterations, "--state_path", tmp_path)
+    with open(tmp_path / "CartPole" / "progress.csv", newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert len(seconds) == 21 and seconds == sorted(seconds)
+
+
+def test_a_resumed_run_may_compile_or_not(path: Path) -> None:
+    words = (*CART, *EVALUATED, "--num_timesteps", 4 * ROLLOUT, "--state_path", path, "--compile")
+    assert "Resumed" in succeed(*words, "auto")
+
+
+@pytest.mark.parametrize("name", ["CartPole", "Pendulum", "Acrobot", "HalfCheetah"])
+def test_resuming_is_exact(name: str, tmp_path: Path) -> None:
+    """Four iterations at once, or two and two: the states are the same, bit for bit."""
+    words = ("-e", name, *TINY, "--evaluation.every", 1000, "--evaluation.max_episode_steps", 5, "--state_path")
+    succeed(*words, tmp_path / "whole", "--max_iterations", 4)
+    for iterations in (2, 4):
+        out = succeed(*words, tmp_path / "parts", "--max_iterations", iterations)
+    assert "Resumed" in out and "anew" not in out
+    assert unlike(timeless(tmp_path / "whole" / name), timeless(tmp_path / "parts" / name)) == []
+
+
+def test_a_resumed_run_keeps_its_seed_and_says_so(tmp_path: Path) -> None:
+    words = (*CART, "--state_path", tmp_path, "--random_seed")
+    succeed(*words, 7, "--max_iterations", 1)
+    assert "--random_seed 8 is for a new run: this one keeps its own, 7." in succeed(*words, 8, "--max_iterations", 2)
+    assert "is for a new run" not in succeed(*words, 7, "--max_iterations", 3)
+
+
+def test_where_the_environment_has_no_state_rows_start_anew(tmp_path: Path) -> None:
+    words = ("-e", "LunarLander", *TINY, "--state_path", tmp_path, "--max_iterations")
+    succeed(*words, 1)
+    out = succeed(*words, 2)
+    assert "at iteration 1" in out and "the rows start anew" in out
