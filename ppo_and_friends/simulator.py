@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,14 +16,16 @@ from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.devices import own_gpu
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.run_state import directory_of
+from ppo_and_friends.vector.base import EnvConfig
 
-CPU, WARP, AUTO = "cpu", "warp", "auto"
+CPU, WARP, ISAACGYM, AUTO = "cpu", "warp", "isaacgym", "auto"
 WORTH = 1024  # rows from which on a GPU is taken without being asked for: fewer are faster on a CPU's cores
 
 
 def simulator_of(experiment: Experiment) -> str:
     """What the experiment asks for; "" where its environment offers no choice."""
-    return getattr(experiment.env, "simulator", "")
+    asked = getattr(experiment.env, "simulator", "")
+    return asked if asked in (AUTO, *ENGINES) else ""  # a user's own environment may mean something else by the word
 
 
 def with_simulator(experiment: Experiment, simulator: str) -> Experiment:
@@ -34,11 +38,11 @@ def with_simulator(experiment: Experiment, simulator: str) -> Experiment:
 def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) -> Any:
     """The environment's config with `auto` resolved; the same on every rank. Collective.
 
-    A run that goes on keeps the engine of its state. A test takes the CPU's, which needs no kernels. Anything else
-    takes the GPU's where there are rows enough for it, one GPU for this process alone, and its package.
+    A run that goes on keeps the engine of its state. A test takes the CPU's, which needs no kernels (see `tested_on`).
+    Anything else takes the GPU's where there are rows enough for it, one GPU for this process alone, and its package.
 
     Raises:
-        UserError: another engine than the state's is asked for, or one that this machine cannot run.
+        UserError: another engine than the state's is asked for, or one that this machine or task cannot have.
     """
     asked = simulator_of(experiment)
     if not asked:
@@ -55,9 +59,13 @@ def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) 
         alone = comm.size == 1 and options.device != "cpu" and not options.test
         wanted = alone and experiment.envs_per_proc >= WORTH
         chosen = WARP if wanted and not obstacle() else CPU
-    if chosen == WARP:
-        _claim_gpu(options, comm)
-    return with_simulator(experiment, chosen).env
+    return ENGINES[chosen].prepare(with_simulator(experiment, chosen), options, comm)
+
+
+def tested_on(experiment: Experiment, state: Mapping[str, Any]) -> str:
+    """The engine that a test of `state` asks for: what the command line names, else what `Engine` says."""
+    asked, trained = simulator_of(experiment), ENGINES.get(state.get("simulator", ""))
+    return state["simulator"] if asked == AUTO and trained is not None and trained.tests_its_own else asked
 
 
 def obstacle() -> str:
@@ -86,11 +94,47 @@ def _saved(experiment: Experiment, run: RunConfig | None, comm: Comm) -> str:
     return comm.broadcast_bytes(data).decode()
 
 
+def _on_cpu(experiment: Experiment, run: RunConfig, comm: Comm) -> EnvConfig:
+    return experiment.env
+
+
+def _on_warp(experiment: Experiment, run: RunConfig, comm: Comm) -> EnvConfig:
+    _claim_gpu(run, comm)
+    return experiment.env
+
+
+def _on_isaacgym(experiment: Experiment, run: RunConfig, comm: Comm) -> EnvConfig:
+    from ppo_and_friends.vector.isaacgym.original import original
+
+    gpu = run.device != "cpu" and torch.cuda.is_available()
+    return original(experiment, run.isaacgym_python, str(_shared_gpu(ISAACGYM, run, comm)) if gpu else "cpu")
+
+
 def _claim_gpu(run: RunConfig, comm: Comm) -> None:
     """Make this rank's GPU the current one: environments that live on a GPU are made there."""
     reason = obstacle()
     if reason:
         raise UserError(f"--simulator {WARP} {reason}.")
+    torch.cuda.set_device(_shared_gpu(WARP, run, comm))
+
+
+def _shared_gpu(simulator: str, run: RunConfig, comm: Comm) -> torch.device:
+    """This rank's GPU, where it may have one."""
     if comm.size > 1 and not run.allow_mpi_gpu:
-        raise UserError(f"--simulator {WARP} with {comm.size} ranks: add --allow_mpi_gpu to share GPUs between ranks.")
-    torch.cuda.set_device(own_gpu(run.device, comm))
+        raise UserError(
+            f"--simulator {simulator} with {comm.size} ranks: add --allow_mpi_gpu to share GPUs between ranks."
+        )
+    return own_gpu(run.device, comm)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One value of --simulator."""
+
+    prepare: Callable[[Experiment, RunConfig, Comm], EnvConfig]
+    """What makes the environments of an experiment that has this engine; UserError where it cannot be had."""
+    tests_its_own: bool = False
+    """Whether its states are tested on it where nothing else is asked for: its physics are not those of the CPU's."""
+
+
+ENGINES = {CPU: Engine(_on_cpu), WARP: Engine(_on_warp), ISAACGYM: Engine(_on_isaacgym, tests_its_own=True)}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,6 +113,8 @@ def test_environment_without_a_choice_is_left_alone() -> None:
     env = GymEnv("CartPole-v1")
     assert simulator.choose_simulator(experiment(env), None, SoloComm()) is env
     assert simulator.with_simulator(experiment(env), "cpu").env is env
+    other: Any = SimpleNamespace(simulator="habitat")
+    assert simulator.choose_simulator(experiment(other), None, SoloComm()) is other
 
 
 def test_run_keeps_its_engine(run: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
