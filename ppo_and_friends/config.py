@@ -176,6 +176,8 @@ class RunConfig:
     """When not 0: stop after so many iterations in all."""
     save_every: int = 0
     """Iterations between saves; 0 saves about twice a minute, by the clock."""
+    isaacgym_python: str = ""
+    """The interpreter that Isaac Gym is installed in, for --simulator isaacgym; $ISAACGYM_PYTHON when empty."""
     device: str = "auto"
     allow_mpi_gpu: bool = False
     force_deterministic: bool = False

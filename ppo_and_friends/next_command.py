@@ -19,7 +19,7 @@ def command(reference: str, run: RunConfig, *flags: str) -> str:
     called = Path(sys.argv[0])
     program = ["ppo-and-friends"] if called.name == "ppo-and-friends" else ["python", _script(called)]
     words = [*program, "-e", reference]
-    for name in ("name", "state_path"):
+    for name in ("name", "state_path", "isaacgym_python"):
         value = getattr(run, name)
         if value != getattr(RunConfig(), name):
             words += [f"--{name}", value]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,15 +17,16 @@ from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.devices import own_gpu
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.run_state import directory_of
-from ppo_and_friends.vector.base import VecEnv
+from ppo_and_friends.vector.base import EnvConfig, VecEnv
 
-CPU, WARP, AUTO = "cpu", "warp", "auto"
+CPU, WARP, ISAACGYM, AUTO = "cpu", "warp", "isaacgym", "auto"
 WORTH = 1024  # rows from which on a GPU is taken without being asked for: fewer are faster on a CPU's cores
 
 
 def simulator_of(experiment: Experiment) -> str:
     """What the experiment asks for; "" where its environment offers no choice."""
-    return getattr(experiment.env, "simulator", "")
+    asked = getattr(experiment.env, "simulator", "")
+    return asked if asked in (AUTO, *ENGINES) else ""  # a user's own environment may mean something else by the word
 
 
 def with_simulator(experiment: Experiment, simulator: str) -> Experiment:
@@ -37,11 +40,11 @@ def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) 
     """The environment's config with `auto` resolved; the same on every rank. Collective.
 
     A run that goes on keeps the engine of its state, and its limits where none are asked for. A test takes the CPU's,
-    which needs no kernels. Anything else takes the GPU's where there are rows enough for it, one GPU for this process
-    alone, and its package.
+    which needs no kernels (see `tested_on`). Anything else takes the GPU's where there are rows enough for it, one GPU
+    for this process alone, and its package.
 
     Raises:
-        UserError: another engine than the state's is asked for, or one that this machine cannot run.
+        UserError: another engine than the state's is asked for, or one that this machine or task cannot have.
     """
     asked = simulator_of(experiment)
     if not asked:
@@ -58,10 +61,10 @@ def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) 
         alone = comm.size == 1 and options.device != "cpu" and not options.test
         wanted = alone and experiment.envs_per_proc >= WORTH
         chosen = WARP if wanted and not obstacle() else CPU
-    if chosen == WARP:
+    if chosen == WARP and (reason := obstacle()):
         new = f"begin another run from its weights with --name NEW --init_from {directory_of(experiment, options)} "
-        _claim_gpu(options, comm, (new if saved else "use ") + f"--simulator {CPU}")
-    config = with_simulator(experiment, chosen).env
+        raise UserError(f"--simulator {WARP} {reason}, or {new if saved else 'use '}--simulator {CPU}.")
+    config: Any = ENGINES[chosen].prepare(with_simulator(experiment, chosen), options, comm)
     return dataclasses.replace(config, **{name: limit for name, limit in limits.items() if not getattr(config, name)})
 
 
@@ -72,6 +75,12 @@ def as_made(config: Any, env: VecEnv) -> Any:
     if limits is None or not hasattr(config, "max_contacts"):
         return config
     return dataclasses.replace(config, max_contacts=limits.contacts, max_constraints=limits.constraints)
+
+
+def tested_on(experiment: Experiment, state: Mapping[str, Any]) -> str:
+    """The engine that a test of `state` asks for: what the command line names, else what `Engine` says."""
+    asked, trained = simulator_of(experiment), ENGINES.get(state.get("simulator", ""))
+    return state["simulator"] if asked == AUTO and trained is not None and trained.tests_its_own else asked
 
 
 def obstacle() -> str:
@@ -102,11 +111,39 @@ def _saved(experiment: Experiment, run: RunConfig | None, comm: Comm) -> tuple[s
     return saved, limits
 
 
-def _claim_gpu(run: RunConfig, comm: Comm, otherwise: str) -> None:
-    """Make this rank's GPU the current one: environments that live on a GPU are made there."""
-    reason = obstacle()
-    if reason:
-        raise UserError(f"--simulator {WARP} {reason}, or {otherwise}.")
+def _on_cpu(experiment: Experiment, run: RunConfig, comm: Comm) -> EnvConfig:
+    return experiment.env
+
+
+def _on_warp(experiment: Experiment, run: RunConfig, comm: Comm) -> EnvConfig:
+    torch.cuda.set_device(_shared_gpu(WARP, run, comm))  # environments that live on a GPU are made on the current one
+    return experiment.env
+
+
+def _on_isaacgym(experiment: Experiment, run: RunConfig, comm: Comm) -> EnvConfig:
+    from ppo_and_friends.vector.isaacgym.original import original
+
+    gpu = run.device != "cpu" and torch.cuda.is_available()
+    return original(experiment, run.isaacgym_python, str(_shared_gpu(ISAACGYM, run, comm)) if gpu else "cpu")
+
+
+def _shared_gpu(simulator: str, run: RunConfig, comm: Comm) -> torch.device:
+    """This rank's GPU, where it may have one."""
     if comm.size > 1 and not run.allow_mpi_gpu:
-        raise UserError(f"--simulator {WARP} with {comm.size} ranks: add --allow_mpi_gpu to share GPUs between ranks.")
-    torch.cuda.set_device(own_gpu(run.device, comm))
+        raise UserError(
+            f"--simulator {simulator} with {comm.size} ranks: add --allow_mpi_gpu to share GPUs between ranks."
+        )
+    return own_gpu(run.device, comm)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One value of --simulator."""
+
+    prepare: Callable[[Experiment, RunConfig, Comm], EnvConfig]
+    """What makes the environments of an experiment that has this engine; UserError where it cannot be had."""
+    tests_its_own: bool = False
+    """Whether its states are tested on it where nothing else is asked for: its physics are not those of the CPU's."""
+
+
+ENGINES = {CPU: Engine(_on_cpu), WARP: Engine(_on_warp), ISAACGYM: Engine(_on_isaacgym, tests_its_own=True)}

@@ -22,7 +22,7 @@ from ppo_and_friends.ppo import PPO
 from ppo_and_friends.render import Window
 from ppo_and_friends.run_state import check_same_experiment, directory_of, from_bytes, load_or_explain, to_bytes
 from ppo_and_friends.serialize import from_plain, to_plain
-from ppo_and_friends.simulator import simulator_of, with_simulator
+from ppo_and_friends.simulator import tested_on, with_simulator
 from ppo_and_friends.training import evaluation_seed
 
 
@@ -86,7 +86,7 @@ def settings_of_state(state: dict[str, Any], experiment: Experiment, reference: 
     default = to_plain(registry.build(reference))
     asked = to_plain(experiment)
     merged = _overridden(state["config"], default, asked) | {"name": experiment.name}
-    trained = with_simulator(from_plain(experiment, merged), simulator_of(experiment))
+    trained = with_simulator(from_plain(experiment, merged), tested_on(experiment, state))
     return dataclasses.replace(trained, envs_per_proc=experiment.envs_per_proc, evaluation=experiment.evaluation)
 
 

@@ -71,12 +71,8 @@ def test_nothing_in_an_iteration_waits_for_the_gpu() -> None:
     ],
     ids=["environment", "none", "resets", "noise"],
 )
-def test_what_cannot_be_recorded_is_named(config: Experiment, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_recorded_is_named(config: Experiment, reason: str) -> None:
     """On Warp's CPU backend, whose environments claim the same."""
-    import ppo_and_friends.simulator as simulator
-
-    monkeypatch.setattr(simulator, "_claim_gpu", lambda *_: None)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     if hasattr(config.env, "task"):
         config = replace(config, env=OnCpu(config.env.task))
     said = obstacle(PPO(config))

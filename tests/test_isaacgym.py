@@ -14,11 +14,11 @@ from toys import experiment
 from ppo_and_friends.comm import SoloComm
 from ppo_and_friends.config import EvaluationConfig
 from ppo_and_friends.devices import on_device
-from ppo_and_friends.errors import EnvironmentFailure, UserError
+from ppo_and_friends.errors import EnvironmentFailure
 from ppo_and_friends.evaluate import evaluate
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.vector.base import EnvConfig, VecEnv
-from ppo_and_friends.vector.isaacgym.client import IsaacGymEnv, isaacgym_env
+from ppo_and_friends.vector.isaacgym.client import IsaacGymEnv
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 DEVICES = ["cpu", pytest.param("cuda:0", marks=needs_gpu)]
@@ -161,12 +161,7 @@ def test_one_environment_is_evaluated_beside_the_training(python, servers) -> No
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_training(python, device) -> None:
-    env = replace(isaacgym_env("IsaacAnt", python), device=device)
+    env = IsaacGymEnv("Ant", python, device)
     ppo = PPO(replace(experiment(env), num_timesteps=256, evaluation=EvaluationConfig(every=0))).learn()
     assert ppo.timesteps >= 256 and ppo.recent.total > 10
     ppo.env.close()
-
-
-def test_only_tasks_that_isaac_gym_has(python) -> None:
-    with pytest.raises(UserError, match="IsaacCrazyflie does not exist in Isaac Gym, which has IsaacCartpole, "):
-        isaacgym_env("IsaacCrazyflie", python)

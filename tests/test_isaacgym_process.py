@@ -16,7 +16,7 @@ from isaacgym_toys import DIE, PYTHON, RAISE, STANDIN, interpreter, take, vector
 
 from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.vector.isaacgym import memory, process
-from ppo_and_friends.vector.isaacgym.client import IsaacGymEnv, isaacgym_env
+from ppo_and_friends.vector.isaacgym.client import IsaacGymEnv
 from ppo_and_friends.vector.isaacgym.failures import remedy
 from ppo_and_friends.vector.isaacgym.process import SCRIPT, ServerProcess
 
@@ -85,7 +85,7 @@ def test_the_interpreter_must_be_one(tmp_path) -> None:
     with pytest.raises(UserError, match="none was named: add --env.python PATH"):
         IsaacGymEnv("Ant").make(1)
     with pytest.raises(UserError, match="'~/nothing/python', but there is no such program"):
-        isaacgym_env("IsaacAnt", "~/nothing/python")
+        IsaacGymEnv("Ant", "~/nothing/python").make(1)
     text = tmp_path / "python"
     text.write_text("neither a script nor a program")
     text.chmod(0o755)

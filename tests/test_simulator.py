@@ -8,6 +8,7 @@ import json
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +38,8 @@ FURTHER = 4 * ROLLOUT  # one of them only seeds the moments
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has one, and Warp on it."""
     monkeypatch.setattr(simulator, "obstacle", lambda: "")
-    monkeypatch.setattr(simulator, "_claim_gpu", lambda *_: None)
+    monkeypatch.setattr(simulator, "_on_warp", lambda experiment, *_: experiment.env)
+    monkeypatch.setitem(simulator.ENGINES, "warp", simulator.Engine(simulator._on_warp))
     monkeypatch.setattr(SimEnv, "_on_gpu", lambda self, model, rows: device_env(self.task, rows, limits(self)))
 
 
@@ -118,6 +120,8 @@ def test_environment_without_a_choice_is_left_alone() -> None:
     env = GymEnv("CartPole-v1")
     assert simulator.choose_simulator(experiment(env), None, SoloComm()) is env
     assert simulator.with_simulator(experiment(env), "cpu").env is env
+    other: Any = SimpleNamespace(simulator="habitat")
+    assert simulator.choose_simulator(experiment(other), None, SoloComm()) is other
 
 
 def test_run_keeps_its_engine(run: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

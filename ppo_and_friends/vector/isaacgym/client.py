@@ -27,15 +27,6 @@ from ppo_and_friends.types import ActionSpace, GroupSpec, Obs, Spec, Step, Tenso
 from ppo_and_friends.vector.isaacgym.memory import share
 from ppo_and_friends.vector.isaacgym.process import ServerProcess, interpreter
 
-TASKS = {
-    f"Isaac{task}": task
-    for task in (
-        *("Cartpole", "Ant", "Humanoid", "BallBalance", "Anymal"),
-        *("Quadcopter", "Ingenuity", "ShadowHand", "AllegroHand"),
-    )
-}
-"""Launchers whose task isaacgymenvs has too, and its name there."""
-
 IMMEDIATE = ("AnymalTerrain",)  # of isaacgymenvs' tasks, those that reset within the step that ends
 
 
@@ -86,20 +77,6 @@ class IsaacGymEnv:
         if device.type == "cuda" and (device.index or 0) >= gpus:
             raise UserError(f"env.device is '{self.device}', but torch {torch.__version__} sees {gpus} GPUs here.")
         return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
-
-
-def isaacgym_env(task_name: str, python: str) -> IsaacGymEnv:
-    """The environment of one of our Isaac launchers on Isaac Gym itself.
-
-    Args:
-        task_name: a launcher's name, such as IsaacAnt.
-        python: the interpreter that has Isaac Gym.
-    Raises:
-        UserError: isaacgymenvs has no such task, or there is no such interpreter.
-    """
-    if task_name not in TASKS:
-        raise UserError(f"{task_name} does not exist in Isaac Gym, which has {', '.join(TASKS)}.")
-    return IsaacGymEnv(TASKS[task_name], interpreter(python))
 
 
 class IsaacGymVec:

@@ -7,6 +7,8 @@ import re
 INSTALLED = "IsaacGymEnvs (https://github.com/isaac-sim/IsaacGymEnvs, `pip install -e .`)"
 PREVIEW = "Isaac Gym Preview 4 (https://developer.nvidia.com/isaac-gym, `pip install -e python`)"
 
+ON_CPU = "--device cpu with --simulator isaacgym, else --env.device cpu"
+
 # (what the server or its compiler wrote, cause and mend); {python} is the interpreter, {found} what the pattern caught
 KNOWN = (
     (
@@ -63,7 +65,7 @@ KNOWN = (
     (
         r"cuIpc\w+ failed: (\w+)",
         "the driver refuses to share GPU memory between processes ({found}), as it does under WSL: simulate on the CPU "
-        "(--env.device cpu)",
+        "(" + ON_CPU + ")",
     ),
 )
 

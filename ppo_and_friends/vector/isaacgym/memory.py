@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.vector.isaacgym.failures import remedy
+from ppo_and_friends.vector.isaacgym.failures import ON_CPU, remedy
 from ppo_and_friends.vector.isaacgym.process import ServerProcess, folder
 from ppo_and_friends.vector.isaacgym.sharing import Driver, device_tensor, host_tensor
 
@@ -65,7 +65,7 @@ def share(server: ServerProcess, device: torch.device, size: int, fields: list[F
     if seen != len(tensors["time_outs"]):
         server.close()
         raise UserError(
-            f"Isaac Gym's process sees other memory than this one on {device}: simulate on the CPU (--env.device cpu)."
+            f"Isaac Gym's process sees other memory than this one on {device}: simulate on the CPU ({ON_CPU})."
         )
     tensors["time_outs"].zero_()
     return tensors

@@ -127,7 +127,7 @@ class ServerProcess:
         except OSError as error:
             raise UserError(
                 f"The interpreter {self.python} cannot be started ({error.strerror}): name the Python that Isaac Gym "
-                "is installed in with --env.python."
+                "is installed in."
             ) from error
 
     def _listen(self) -> None:
@@ -185,21 +185,23 @@ def folder() -> str | None:
     return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
 
 
-def interpreter(python: str) -> str:
+def interpreter(python: str, flag: str = "--env.python") -> str:
     """The path of the interpreter that was named.
 
+    Args:
+        flag: what names it, for messages.
     Raises:
         UserError: none was named, or there is no such program.
     """
     if not python:
         raise UserError(
             "Isaac Gym runs under an interpreter of its own, of Python 3.6 to 3.8, and none was named: "
-            "add --env.python PATH (docs/isaacgym.md says how to make one)."
+            f"add {flag} PATH (docs/isaacgym.md says how to make one)."
         )
     found = shutil.which(os.path.expanduser(python))
     if found is None:
         raise UserError(
-            f"--env.python is '{python}', but there is no such program: name the Python that Isaac Gym is "
+            f"{flag} is '{python}', but there is no such program: name the Python that Isaac Gym is "
             "installed in, such as ~/ig/bin/python."
         )
     return found

@@ -24,17 +24,18 @@ class SimEnv:
     """`EnvConfig` of a MuJoCo task."""
 
     task: Any  # a `Task` that is a dataclass; annotated loosely, so that the command line sees the one given
-    simulator: Literal["auto", "cpu", "warp"] = "auto"
+    simulator: Literal["auto", "cpu", "warp", "isaacgym"] = "auto"
     """cpu: MuJoCo on this rank's cores. warp: mujoco_warp on its GPU. auto: for a new run of one process with 1024
-    rows or more warp, where there is a GPU and mujoco_warp; otherwise cpu. A run keeps the one that it began with."""
+    rows or more warp, where there is a GPU and mujoco_warp; otherwise cpu. isaacgym: Isaac Gym itself, for launchers
+    whose task it has (--isaacgym_python). A run keeps the one that it began with."""
     max_contacts: int = 0
     """Room for contacts of one world on the GPU; 0 measures what random controls need, and adds to it."""
     max_constraints: int = 0
     """The same for constraints: joint limits, and up to four for each contact with friction."""
 
     def make(self, rows: int, threads: int = 1, render: bool = False) -> VecEnv:
-        """As `EnvConfig`; what stands on a GPU stands on torch's current one. `auto` is the run's to resolve: here,
-        it means the CPU."""
+        """As `EnvConfig`; what stands on a GPU stands on torch's current one. `auto` and `isaacgym` are the run's
+        to resolve (simulator.py): here, they mean the CPU."""
         choose_gl_backend()
         model = self.task.model()  # says it where mujoco is missing
         if self.simulator == "warp":

@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-TASKS = ("Ant", "Before", "AnymalTerrain", "Quits", "Endless")
+TASKS = ("Ant", "Cartpole", "Before", "AnymalTerrain", "Quits", "Endless")
 
 
 class MissingConfigException(IOError):

@@ -3,7 +3,7 @@
 Observation: [position, steps of the episode, start]; a step adds the first action to the position, the reward is the
 position, and 1 as second action ends the episode as a failure. Other second actions provoke other accidents.
 Ant resets within the next step after simulating, Before ahead of simulating, AnymalTerrain within the same step.
-Before has a tensor of its own for the critic.
+Before has a tensor of its own for the critic, and Cartpole the real one's sizes.
 """
 
 import os
@@ -45,12 +45,12 @@ def make(
 
 
 class Toy:
-    num_actions, num_observations = 2, 3
-    action_space = types.SimpleNamespace(low=numpy.full(2, -1.0), high=numpy.full(2, 1.0))
-
     def __init__(self, task, rows, device, length, pictures):
         self.task, self.num_envs, self.device, self.max_episode_length = task, rows, device, length
         self.num_states = 1 if task == "Before" else 0
+        self.num_actions, self.num_observations = (1, 4) if task == "Cartpole" else (2, 3)
+        bound = numpy.full(self.num_actions, 1.0)
+        self.action_space = types.SimpleNamespace(low=-bound, high=bound)
         self.pictures = pictures
         self.position, self.start = torch.zeros(rows, device=device), torch.zeros(rows, device=device)
         self.progress_buf = torch.zeros(rows, dtype=torch.long, device=device)
@@ -66,6 +66,8 @@ class Toy:
     def step(self, actions):
         if self.task == "Before":
             self.reset_idx(self.reset_buf.nonzero().flatten())
+        if self.task == "Cartpole":
+            actions = torch.nn.functional.pad(actions, (0, 1))
         self._accidents(actions)
         self.position += actions[:, 0]
         self.progress_buf += 1
@@ -88,7 +90,8 @@ class Toy:
         self.extras["consecutive_successes"] = self.position.max()
         self.extras["episode"] = {"height": -self.position}
         self.extras["camera"] = torch.zeros(self.num_envs, 4, 4)
-        seen = {"obs": torch.stack([self.position, self.progress_buf.float(), self.start], 1)}
+        columns = [self.position, self.progress_buf.float(), self.start, self.position]
+        seen = {"obs": torch.stack(columns[: self.num_observations], 1)}
         if self.num_states:
             seen["states"] = self.position[:, None] * 2
         return seen, rewards, self.reset_buf.clone(), self.extras
