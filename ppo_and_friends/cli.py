@@ -64,7 +64,7 @@ def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:
     """
     from ppo_and_friends.launch import run_ranks
 
-    if run.test and (run.render or run.render_gif):
+    if run.render or run.render_gif or run.gif_every:
         from ppo_and_friends.render import prepare_headless
 
         prepare_headless()

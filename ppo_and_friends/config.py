@@ -193,6 +193,14 @@ class RunConfig:
     """Environment steps that a second of --render_gif shows; 0 is the environment's own pace."""
     gif_seconds: float = 15.0
     """How much of the first episode --render_gif shows; inf is all of it."""
+    gif_rows: int = 1
+    """Rows that one GIF shows side by side."""
+    gif_every: int = 0
+    """When not 0: while training, a GIF of an episode of its own each time so many iterations have passed."""
+    view: bool = False
+    """Show a few rows of a MuJoCo task live: in a window where there is a display, else in a browser."""
+    view_rows: int = 4
+    """Rows that --view shows."""
     frame_pause: float = 0.0
     """Seconds between frames of --render."""
     save_test_scores: bool = False
@@ -206,6 +214,9 @@ class RunConfig:
         _require(self.save_every >= 0, "save_every", self.save_every, "0 (automatic) or more")
         _require(self.gif_fps >= 0, "gif_fps", self.gif_fps, "0 (the environment's own pace) or more")
         _require(self.gif_seconds > 0, "gif_seconds", self.gif_seconds, "above 0, or inf for a whole episode")
+        _require(self.gif_rows >= 1, "gif_rows", self.gif_rows, "1 or more rows")
+        _require(self.gif_every >= 0, "gif_every", self.gif_every, "0 (none) or more iterations")
+        _require(self.view_rows >= 1, "view_rows", self.view_rows, "1 or more rows")
         _require(0 <= self.frame_pause < math.inf, "frame_pause", self.frame_pause, "0 or more seconds")
 
 

@@ -265,7 +265,7 @@ class Camera:
         except Exception as error:
             raise UserError(
                 f"No picture of {self._vec_env.spec.task} can be drawn here ({type(error).__name__}: {error}): install "
-                "EGL or OSMesa (libegl1 or libosmesa6), or go without --render and --render_gif."
+                "EGL or OSMesa (libegl1 or libosmesa6), or go without --render, --render_gif and --gif_every."
             ) from error
         for sink in sinks:
             sink.show(frame)

@@ -28,10 +28,11 @@ class GifRecorder:
     Args:
         fps: environment steps shown in a second.
         seconds: how long the GIF may last.
+        widest: pixels across at most; 320 where none are given.
     """
 
-    def __init__(self, fps: float, seconds: float = math.inf) -> None:
-        self._fps, self._most = fps, fps * seconds
+    def __init__(self, fps: float, seconds: float = math.inf, widest: int | None = None) -> None:
+        self._fps, self._most, self._widest = fps, fps * seconds, widest or WIDEST
         self._frames: list[Image.Image] = []
         self._every, self._seen = math.ceil(fps / MOST_FRAMES_A_SECOND), 0
         self._recording = True
@@ -46,7 +47,7 @@ class GifRecorder:
         """Take the frame that was wanted, `[height, width, 3]` uint8."""
         if len(self._frames) == MOST_FRAMES:
             self._frames, self._every = self._frames[::2], 2 * self._every
-        self._frames.append(_narrowed(Image.fromarray(frame), WIDEST))
+        self._frames.append(_narrowed(Image.fromarray(frame), self._widest))
 
     def end_episode(self) -> None:
         self._recording = False
@@ -57,17 +58,22 @@ class GifRecorder:
         Raises:
             UserError: the file cannot be written, or there was no frame.
         """
-        if not self._frames:
-            raise UserError("No frame was recorded, so there is no GIF to write.")
-        path = unused(directory / f"{name}.gif")
+        data, path = self.encoded(), unused(directory / f"{name}.gif")
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, self._encoded())
+            write_atomically(path, data)
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}).") from error
         return path
 
-    def _encoded(self) -> bytes:
+    def encoded(self) -> bytes:
+        """The GIF itself.
+
+        Raises:
+            UserError: there was no frame.
+        """
+        if not self._frames:
+            raise UserError("No frame was recorded, so there is no GIF to write.")
         frames, every = self._frames, self._every
         while True:
             data = _encode(frames, self._fps, every, self._seen)

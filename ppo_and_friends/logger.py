@@ -21,6 +21,9 @@ class NullLogger:
     def log(self, metrics: dict[str, float]) -> None:
         """Take the metrics of one iteration."""
 
+    def picture(self, tag: str, gif: bytes, timesteps: int) -> None:
+        """Take an animated GIF."""
+
     def close(self) -> None:
         """Write what is pending."""
 
@@ -58,6 +61,10 @@ class Logger(NullLogger):
         self._display.update(metrics)
         self._files.log(metrics)
 
+    def picture(self, tag: str, gif: bytes, timesteps: int) -> None:
+        """Show a GIF in TensorBoard, before the metrics of its iteration are logged."""
+        self._files.picture(tag, gif, timesteps)
+
     def close(self) -> None:
         self._display.close()
         self._files.close()
@@ -81,6 +88,15 @@ class Files:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in shown.items()]
         self._events.add_summary(Summary(value=values), int(metrics["timesteps"]))
         self._events.flush()
+
+    def picture(self, tag: str, gif: bytes, timesteps: int) -> None:
+        """An image summary whose bytes are the GIF: browsers play it, and nothing has to be encoded again."""
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+
+        width, height = (int.from_bytes(gif[at : at + 2], "little") for at in (6, 8))  # of the GIF's own header
+        image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=gif)
+        self._events = self._events or self._open_events()
+        self._events.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), timesteps)
 
     def _open_events(self) -> FileWriter:
         """Imports TensorBoard only now, because it would delay the first step."""

@@ -16,6 +16,7 @@ from ppo_and_friends.display import first_lines
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
 from ppo_and_friends.gif import GifRecorder
+from ppo_and_friends.mosaic import WIDTH, mosaic
 from ppo_and_friends.next_command import command
 from ppo_and_friends.policy import RandomPolicy
 from ppo_and_friends.ppo import PPO
@@ -24,6 +25,9 @@ from ppo_and_friends.run_state import check_same_experiment, directory_of, from_
 from ppo_and_friends.serialize import from_plain, to_plain
 from ppo_and_friends.simulator import tested_on, with_simulator
 from ppo_and_friends.training import evaluation_seed
+from ppo_and_friends.view.watch import NoWatch, Pace, check_view, watch
+
+SECONDS_TO_LOOK = 60.0  # a test that is to be viewed begins when the page is open, or after so long
 
 
 def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm) -> Evaluation:
@@ -40,16 +44,19 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
         check_same_experiment(experiment, state, str(directory), mend)
         experiment = settings_of_state(state, experiment, reference)
     needed = -(-run.num_test_runs // comm.size)  # a row without an episode to play would only cost time
-    experiment = dataclasses.replace(experiment, envs_per_proc=min(experiment.envs_per_proc, needed))
+    shown = max(run.gif_rows if run.render_gif or run.render else 1, run.view_rows if run.view else 1)
+    rows = max(shown, min(experiment.envs_per_proc, needed))
+    experiment = dataclasses.replace(experiment, envs_per_proc=rows)
     window = Window(experiment.name, run.frame_pause) if run.render and comm.rank == 0 else None
     ppo = PPO(experiment, run, comm, reference, render=run.render or run.render_gif)
+    check_view(ppo.env, run)
     seed = ppo.seed  # this call's, not the training's
     if state is not None:
         saved = state["shared"]
         load_or_explain(lambda: ppo.load_shared_state(saved), "network or add-on settings")
     pace = run.gif_fps or ppo.env.spec.steps_per_second
-    gif = GifRecorder(pace, run.gif_seconds) if run.render_gif and comm.rank == 0 else None
-    sinks = [sink for sink in (window, gif) if sink is not None]
+    widest = WIDTH if run.gif_rows > 1 else None
+    gif = GifRecorder(pace, run.gif_seconds, widest) if run.render_gif and comm.rank == 0 else None
     if comm.rank == 0:
         print(first_lines(ppo.env.spec, str(ppo.device), comm, ppo.threads), flush=True)
         if run.random_seed < 0:
@@ -59,13 +66,25 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
         policy = RandomPolicy(ppo.env.spec.groups[0].action, torch.Generator().manual_seed(seed + comm.rank))
     limit = experiment.evaluation.max_episode_steps
     start = evaluation_seed(seed, ppo.iteration)
-    result = evaluate(ppo.collector.env, policy, run.num_test_runs, start, comm, limit, sinks)
+    env = mosaic(ppo.collector.env, run.gif_rows)
+    with watch(ppo.env, run, directory) if comm.rank == 0 else NoWatch() as watcher:
+        sinks = [sink for sink in (window, gif, _pace(watcher, ppo)) if sink is not None]
+        result = evaluate(env, policy, run.num_test_runs, start, comm, limit, sinks)
     if window is not None:
         window.close()
     if comm.rank == 0:
         _report(result, directory, run, ppo, gif)
     ppo.env.close()
     return result
+
+
+def _pace(watcher: NoWatch, ppo: PPO) -> Pace | None:
+    """The environment's own, from when somebody looks; none where nobody is going to."""
+    if not watcher.told:
+        return None
+    print(f"The test is shown {watcher.told}", flush=True)
+    watcher.wait(SECONDS_TO_LOOK)
+    return Pace(watcher, ppo.env.spec.steps_per_second)
 
 
 def _read(directory: Path, run: RunConfig, reference: str, comm: Comm) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ppo_and_friends.graphs import record
 from ppo_and_friends.logger import Logger, NullLogger
 from ppo_and_friends.next_command import command, launched, settings_flags
 from ppo_and_friends.provenance import provenance
+from ppo_and_friends.recording import NoRecordings, recordings
 from ppo_and_friends.run_state import (
     check_same_experiment,
     directory_of,
@@ -33,6 +34,7 @@ from ppo_and_friends.run_state import (
 from ppo_and_friends.serialize import to_plain
 from ppo_and_friends.signals import exit_code, stop_signals
 from ppo_and_friends.vector.base import VecEnv
+from ppo_and_friends.view.watch import NoWatch, check_view, watch
 
 if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO, Callback
@@ -51,6 +53,8 @@ class Training:
         self.log: Logger | NullLogger = NullLogger()
         self.best_score = -math.inf
         self.evaluation_env: VecEnv | None = None
+        self.watch: NoWatch = NoWatch()
+        self.recordings: NoRecordings = NoRecordings()
         self.began = self.last_save = time.monotonic()
         self.seconds_before = 0.0  # of the runs that this one resumes
 
@@ -59,6 +63,12 @@ class Training:
         ppo = self.ppo
         with ExitStack() as stack:
             signal = stack.enter_context(stop_signals(ppo.comm.abort, saved=ppo.run is not None))
+            check_view(ppo.env, self.options)
+            if self.writes:
+                path = directory_of(ppo.experiment, self.options)
+                self.recordings = recordings(ppo, self.options, path)
+                stack.callback(self.recordings.close)
+                self.watch = stack.enter_context(watch(ppo.env, self.options, path))
             self._start_from_weights()
             config = {"environment": ppo.reference, "experiment": to_plain(ppo.experiment)}
             config |= engine_of(ppo.env_config)
@@ -75,6 +85,8 @@ class Training:
             if self._finished():
                 self._say_finished()
                 return 0
+            if self.watch.told:
+                self._say(f"Rows of this run are shown {self.watch.told}")
             if ppo.iteration == 0:
                 self._save()
             accelerate(ppo, self._say)
@@ -98,6 +110,7 @@ class Training:
             for group in ppo.groups:
                 group.learner.save_wanted = ppo.comm.rank == 0 and not self.options.save_every and due
             metrics = ppo.iterate()
+            self.watch.pull()
             signal.saved = False
             stop, save = metrics.pop("stop") > 0, metrics.pop("save") > 0
             if stop:
@@ -106,6 +119,8 @@ class Training:
                 start = time.monotonic()
                 metrics |= self._evaluate()
                 metrics["seconds_evaluating"] = time.monotonic() - start
+            if not stop:
+                metrics |= self.recordings.after(ppo.iteration, self.log)
             metrics["seconds"] = self._seconds()
             self.log.log(metrics)
             stop = self._ask(metrics) or stop

@@ -1,20 +1,29 @@
-"""GIFs of bounded size without a screen, and a window with one."""
+"""GIFs of bounded size without a screen, of one row or several, now and while training; and a window with a screen."""
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from commands import unlike
 from PIL import Image, ImageSequence
+from toys import Toy
 
-from ppo_and_friends import render
-from ppo_and_friends.errors import UserError
+from ppo_and_friends import recording, registry, render
+from ppo_and_friends.config import RunConfig
+from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.gif import MOST_BYTES, GifRecorder
+from ppo_and_friends.mosaic import mosaic
+from ppo_and_friends.ppo import PPO
 from ppo_and_friends.render import Window, prepare_headless
+from ppo_and_friends.vector.sim.task_env import TaskEnv
 
 
 def gradient(value: int, height: int = 12, width: int = 20) -> np.ndarray:
@@ -176,3 +185,83 @@ def test_window_shows_frames_and_can_be_closed(no_display: None, monkeypatch: py
     pygame.event.post(pygame.event.Event(pygame.QUIT))
     window.show(gradient(6, 30, 40))
     assert not window.wants_frame()
+
+
+class Numbered:
+    """A `VecEnv` of which each row is one colour."""
+
+    def __init__(self, rows: int, height: int = 30, width: int = 40) -> None:
+        self._env = Toy().make(rows)
+        self.spec = self._env.spec
+        self.reset, self.step, self.state = self._env.reset, self._env.step, self._env.state
+        self.load_state, self.close = self._env.load_state, lambda: None
+        self._shape = (height, width, 3)
+
+    def frame(self, row: int) -> np.ndarray:
+        return np.full(self._shape, 10 * (row + 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "cells"), [(4, 4, [[10, 20], [30, 40]]), (3, 9, [[10, 20], [30, 0]]), (5, 2, [[10, 20]])]
+)
+def test_rows_are_tiles(rows: int, asked: int, cells: list[list[int]]) -> None:
+    picture = mosaic(Numbered(rows), asked).frame(0)
+    assert picture.shape == (30 * len(cells), 40 * len(cells[0]), 3)
+    assert picture[15::30, 20::40, 0].tolist() == cells
+
+
+def test_many_rows_are_scaled_down() -> None:
+    assert mosaic(Numbered(9, 300, 400), 9).frame(0).shape == (360, 480, 3)
+    single = Numbered(9)
+    assert mosaic(single, 1) is single
+
+
+def trained(directory: Path, **run: Any) -> PPO:
+    experiment = replace(registry.build("InvertedPendulum"), envs_per_proc=2, compile="off")
+    experiment = replace(experiment, ppo=replace(experiment.ppo, steps_total=64, epochs=1))
+    settings = RunConfig(state_path=str(directory), max_iterations=4, gif_seconds=0.3, **run)
+    return PPO(experiment, settings, reference="InvertedPendulum").learn()
+
+
+def test_recording_leaves_training_as_it_is(tmp_path: Path) -> None:
+    """Parameters, normalisers, generators and rows, bit for bit; and the files are there."""
+    plain, filmed = trained(tmp_path / "plain"), trained(tmp_path / "filmed", gif_every=2, gif_rows=4)
+    assert unlike(plain.shared_state(), filmed.shared_state()) == []
+    assert unlike(plain.own_state(), filmed.own_state()) == []
+    run = tmp_path / "filmed" / "InvertedPendulum"
+    gifs = sorted((run / "gifs").iterdir())
+    assert [path.name for path in gifs] == ["iteration_000002.gif", "iteration_000004.gif"]
+    with Image.open(gifs[0]) as image:
+        assert image.size == (480, 480) and image.n_frames > 1
+    assert not (tmp_path / "plain" / "InvertedPendulum" / "gifs").exists()
+    with open(run / "progress.csv", newline="") as file:
+        assert [bool(row["seconds_recording"]) for row in csv.DictReader(file)] == [False, True, False, True]
+    assert shown_by_tensorboard(run) == {192: gifs[0].read_bytes(), 320: gifs[1].read_bytes()}
+
+
+def shown_by_tensorboard(run: Path) -> dict[int, bytes]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    return {event.step: event.encoded_image_string for event in events.Images("episode")}
+
+
+def test_a_recording_that_fails_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise EnvironmentFailure("row 0 became infinite")
+
+    monkeypatch.setattr(recording, "evaluate", fail)
+    assert trained(tmp_path, gif_every=3).iteration == 4
+    assert "No GIF of iteration 3: row 0 became infinite\n" in capsys.readouterr().out
+
+
+def test_what_cannot_be_drawn_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(self: TaskEnv, row: int) -> np.ndarray:
+        raise RuntimeError("no EGL")
+
+    monkeypatch.setattr(TaskEnv, "frame", blind)
+    with pytest.raises(UserError, match="no EGL.*go without.*--gif_every"):
+        trained(tmp_path, gif_every=3)
+    assert not any(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from ctypes.util import find_library
 from importlib import import_module
@@ -11,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 PICTURE_SIZE = 480  # pixels, Gymnasium's own
+SHADOW_SIZE = 1024  # pixels across at most; the usual 4096 take half of the time where a CPU draws
 TRACKING_CAMERA = "track"
 PICTURE_WIDTHS = 1.5  # distance of a camera of our own, in diagonals of what moves
 
@@ -20,7 +22,9 @@ class Camera:
 
     def __init__(self, model: Any) -> None:
         self._mujoco: Any = import_module("mujoco")
-        self._model, self._data = model, self._mujoco.MjData(model)
+        self._model = model = copy.copy(model)
+        model.vis.quality.shadowsize = min(SHADOW_SIZE, model.vis.quality.shadowsize)
+        self._data = self._mujoco.MjData(model)
         self._renderer = self._mujoco.Renderer(model, PICTURE_SIZE, PICTURE_SIZE)
         camera = self._mujoco.mj_name2id(model, self._mujoco.mjtObj.mjOBJ_CAMERA, TRACKING_CAMERA)
         self._camera = camera if camera >= 0 else self._follower()

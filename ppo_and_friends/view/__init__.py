@@ -1,0 +1,1 @@
+"""Rows of a MuJoCo task live on a screen, while they are trained or tested."""
