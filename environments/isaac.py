@@ -1,10 +1,9 @@
 """The tasks of NVIDIA's Isaac Gym (arXiv:2108.10470), re-created on MuJoCo, with rl_games' settings for each.
 
 Their rewards are not those of Gymnasium's tasks of the same names. Thousands of rows with short rollouts: on the CPU
-ask for fewer (`--envs_per_proc 256`). What rl_games does otherwise: the minibatches of a rollout are always the same
-there, biases start at 0, a time limit is bootstrapped from the value of the observation acted on rather than of the one
-reached (in IsaacCartpole and IsaacBallBalance not at all), and its step size follows KL(new || old) where it follows
-KL(old || new) here.
+ask for fewer (`--envs_per_proc 256`). What rl_games does otherwise: the minibatches of a rollout are always the same,
+a policy that has not moved yet raises the step size, observation moments move within the first epoch, and IsaacAnt,
+IsaacHumanoid and IsaacAnymal compute in half precision.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ RL_GAMES = PPOConfig(
     lr=constant(3e-4),
     target_kl=0.008,
     kl_reference="previous_visit",
+    timeout_value="none",
     lr_bounds=(1e-6, 1e-2),
     value_clip=0.2,
     bounds_weight=1e-4,
@@ -35,8 +35,8 @@ RL_GAMES = PPOConfig(
 
 
 def elu(*hidden: int) -> NetConfig:
-    """One body for actor and critic, with PyTorch's own initial weights and a log-std that starts at 0."""
-    return replace(net(*hidden, activation="elu"), shared=True, initialization="default")
+    """One body for actor and critic, with biases that start at 0 and so does the log-std."""
+    return replace(net(*hidden, activation="elu"), shared=True, initialization="zero_biases")
 
 
 def _experiment(task: Any, num_timesteps: int, rows: int, ppo: PPOConfig, net: NetConfig) -> Experiment:
@@ -62,7 +62,14 @@ def isaac_ant() -> Experiment:
     from environments.tasks.isaac_ant import IsaacAnt
 
     ppo = replace(
-        RL_GAMES, steps_per_row=16, minibatches=2, epochs=4, reward_scale=0.01, value_weight=2.0, max_grad_norm=inf
+        RL_GAMES,
+        steps_per_row=16,
+        minibatches=2,
+        epochs=4,
+        reward_scale=0.01,
+        value_weight=2.0,
+        max_grad_norm=inf,
+        timeout_value="acted_on",
     )
     return _experiment(IsaacAnt(), 32_768_000, 4096, ppo, elu(256, 128, 64))
 
@@ -73,7 +80,14 @@ def isaac_humanoid() -> Experiment:
     from environments.tasks.isaac_humanoid import IsaacHumanoid
 
     ppo = replace(
-        RL_GAMES, lr=constant(5e-4), steps_per_row=32, minibatches=4, epochs=5, reward_scale=0.01, value_weight=4.0
+        RL_GAMES,
+        lr=constant(5e-4),
+        steps_per_row=32,
+        minibatches=4,
+        epochs=5,
+        reward_scale=0.01,
+        value_weight=4.0,
+        timeout_value="acted_on",
     )
     return _experiment(IsaacHumanoid(), 131_072_000, 4096, ppo, elu(400, 200, 100))
 
@@ -92,7 +106,15 @@ def isaac_anymal() -> Experiment:
     """Walk at commanded velocities on four legs; 62.8 is rl_games' score on Isaac Gym, 75 the bound."""
     from environments.tasks.isaac_anymal import IsaacAnymal
 
-    ppo = replace(RL_GAMES, steps_per_row=24, minibatches=3, epochs=5, value_weight=2.0, bounds_weight=1e-3)
+    ppo = replace(
+        RL_GAMES,
+        steps_per_row=24,
+        minibatches=3,
+        epochs=5,
+        value_weight=2.0,
+        bounds_weight=1e-3,
+        timeout_value="acted_on",
+    )
     return _experiment(IsaacAnymal(), 98_304_000, 4096, ppo, elu(256, 128, 64))
 
 
@@ -110,13 +132,14 @@ HANDS = replace(
     RL_GAMES,
     lr=constant(5e-4),
     target_kl=0.016,
+    kl_schedule="epoch",
+    timeout_value="acted_on",
     steps_per_row=8,
     minibatches=4,
     epochs=5,
     reward_scale=0.01,
     value_weight=4.0,
 )
-"""Their step size is adapted after every minibatch here, and after every epoch there."""
 
 
 @experiment("IsaacQuadcopter")
@@ -142,7 +165,7 @@ def isaac_crazyflie() -> Experiment:
     from environments.tasks.isaac_crazyflie import IsaacCrazyflie
 
     ppo = replace(FLIGHT, lr=constant(1e-4))
-    networks = replace(net(256, 256, 128), shared=True, initialization="default")
+    networks = replace(net(256, 256, 128), shared=True, initialization="zero_biases")
     return _experiment(IsaacCrazyflie(), 65_536_000, 4096, ppo, networks)
 
 
@@ -158,14 +181,21 @@ def isaac_shadow_hand() -> Experiment:
 def isaac_shadow_hand_asymmetric() -> Experiment:
     """IsaacShadowHand at 20 Hz from fingertips and the cube's place; the critic sees everything.
 
-    OpenAI's variant (arXiv:1808.00177) with feed-forward networks. rl_games gives its critic an optimiser of its own,
-    at a constant 5e-4, and trains the policy's own value head beside it; here both networks share one step size.
+    OpenAI's variant (arXiv:1808.00177) with feed-forward networks. rl_games trains the critic before the policy, and a
+    second value head on the policy's layers.
     """
     from environments.tasks.isaac_shadow_hand import openai_shadow_hand
 
     actor, critic = elu(400, 400, 200, 100).actor, elu(512, 512, 256, 128).actor
-    networks = NetConfig(actor=actor, critic=critic, initialization="default")
-    ppo = replace(HANDS, minibatches=8, epochs=8)
+    networks = NetConfig(actor=actor, critic=critic, initialization="zero_biases")
+    ppo = replace(
+        HANDS,
+        critic_lr=constant(5e-4),
+        value_weight=2.0,  # there the critic's loss has no coefficient, and ours is half of it
+        minibatches=8,
+        epochs=8,
+        timeout_value="none",
+    )
     return _experiment(openai_shadow_hand(), 1_310_720_000, 16384, ppo, networks)
 
 

@@ -46,8 +46,9 @@ class NetConfig:
     critic: BodyConfig = field(default_factory=BodyConfig)
     shared: bool = False
     """Actor and critic share the actor's body."""
-    initialization: Literal["orthogonal", "default"] = "orthogonal"
-    """Orthogonal with gain sqrt(2), policy head 0.01, value head 1 (arXiv:2006.05990); or torch's own."""
+    initialization: Literal["orthogonal", "default", "zero_biases"] = "orthogonal"
+    """Orthogonal with gain sqrt(2), policy head 0.01, value head 1 (arXiv:2006.05990); torch's own; or torch's own
+    weights with biases of 0 (rl_games)."""
     distribution: Literal["auto", "gsde"] = "auto"
     """auto: by the action space. gsde: state-dependent exploration for boxes (arXiv:2005.05719)."""
     custom_distribution: Custom = ""
@@ -70,6 +71,9 @@ class PPOConfig:
     """Proximal Policy Optimization (arXiv:1707.06347). Infinity switches a clip or a stop off."""
 
     lr: Schedule = constant(3e-4)
+    critic_lr: Schedule = constant(0.0)
+    """When not 0: the critic's own, which no divergence adapts, with a gradient norm of its own (the central value of
+    rl_games). For bodies that are not shared."""
     gamma: float = 0.99
     gae_lambda: float = 0.95
     epochs: int = 10
@@ -80,20 +84,28 @@ class PPOConfig:
     steps_per_row: int = 0
     """When not 0: steps of each row in one rollout, so that more rows or ranks mean more data; replaces steps_total."""
     clip_range: Schedule = constant(0.2)
+    clip_shape: Literal["hard", "smooth"] = "hard"
+    """hard: the ratio stops at 1 +- clip_range. smooth: it bends towards there as a tanh (rl_games' smooth clamp)."""
     value_clip: float = math.inf
     """How far a value may move from the rollout's, in normalised units, before its gradient stops."""
     value_weight: float = 0.5
     """Weight of the value loss; matters where actor and critic share a body or one gradient norm."""
     entropy_weight: Schedule = constant(0.0)
     bounds_weight: float = 0.0
-    """Weight of the squared distance by which a Gaussian's mean leaves 1.1 times the action bounds."""
+    """Weight of the squared distance by which a Gaussian's mean leaves `soft_bound` times the action bounds."""
+    soft_bound: float = 1.1
+    """Where that distance begins: 1.1 is rl_games' bound loss; 0 is its regularisation, the squared mean."""
     max_grad_norm: float = 0.5
     stop_kl: float = math.inf
     """Epochs end when the mean KL divergence from the rollout's policy exceeds this."""
     target_kl: float = 0.0
     """When not 0: the learning rate adapts to keep the KL divergence near this (lr is the start)."""
     kl_reference: Literal["rollout", "previous_visit"] = "rollout"
-    """What the adaptive learning rate measures from: the rollout's policy, or a sample's previous visit."""
+    """What the adaptive learning rate measures: KL(rollout's policy || policy now) as rsl_rl does, or KL(policy now ||
+    policy at the sample's previous visit) as rl_games does."""
+    kl_schedule: Literal["minibatch", "epoch"] = "minibatch"
+    """When it adapts: after every minibatch by its divergence, or after every epoch by the mean divergence of that
+    epoch (legacy and standard in rl_games)."""
     lr_bounds: tuple[float, float] = (1e-6, 1e-2)
     """Bounds of the adaptive learning rate."""
     max_ts_per_ep: int = 0
@@ -111,6 +123,9 @@ class PPOConfig:
     """Bounds of a reward after normalisation."""
     bootstrap_clip: tuple[float, float] = INFINITE
     """Bounds of the value that stands for the future of a cut trajectory."""
+    timeout_value: Literal["reached", "acted_on", "none"] = "reached"
+    """What stands for the future where the environment truncates: the value of the observation reached
+    (arXiv:1712.00378); of the one acted on (value_bootstrap in rl_games); nothing, as where it terminates."""
     reward_scale: float = 1.0
     reward_shift: float = 0.0
     """Training sees reward * reward_scale + reward_shift; scores never do."""
@@ -119,6 +134,10 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         check_ppo(self)
+
+    @property
+    def own_critic_lr(self) -> bool:
+        return any(self.critic_lr.values())
 
 
 @dataclass(frozen=True)
@@ -152,6 +171,9 @@ class Experiment:
     a run keeps it. Needs a C++ compiler."""
     cuda_graphs: Literal["auto", "off"] = "auto"
     """auto: on a GPU, record rollout, targets and update once and replay them, where the settings allow it."""
+    matmul_precision: Literal["high", "highest"] = "high"
+    """Products in networks on a GPU: high rounds their factors to TensorFloat32's 10 bits of mantissa where the GPU has
+    it, highest does not (https://docs.pytorch.org/docs/stable/notes/cuda.html). The CPU's are exact with either."""
     name: str = ""
     """Set by the registry."""
 
@@ -229,13 +251,13 @@ def check_ppo(ppo: PPOConfig) -> None:
     """Raise UserError where a number makes no sense."""
     for name in ("epochs", "minibatches", "steps_total"):
         _require(getattr(ppo, name) >= 1, f"ppo.{name}", getattr(ppo, name), "1 or more")
-    for name in ("steps_per_row", "max_ts_per_ep", "target_kl", "value_weight", "bounds_weight"):
+    for name in ("steps_per_row", "max_ts_per_ep", "target_kl", "value_weight", "bounds_weight", "soft_bound"):
         _require(getattr(ppo, name) >= 0, f"ppo.{name}", getattr(ppo, name), "0 or more")
     for name in ("gamma", "gae_lambda"):
         _require(0 <= getattr(ppo, name) <= 1, f"ppo.{name}", getattr(ppo, name), "between 0 and 1")
     for name in ("value_clip", "max_grad_norm", "stop_kl", "observation_clip", "adam_eps"):
         _require(getattr(ppo, name) > 0, f"ppo.{name}", getattr(ppo, name), "more than 0 (inf switches it off)")
-    for name in ("lr", "clip_range", "entropy_weight"):
+    for name in ("lr", "critic_lr", "clip_range", "entropy_weight"):
         schedule: Schedule = getattr(ppo, name)
         _require(all(value >= 0 for value in schedule.values()), f"ppo.{name}", schedule, "0 or more throughout")
     for name in ("reward_clip", "bootstrap_clip", "lr_bounds"):
@@ -259,6 +281,11 @@ def check_experiment(experiment: Experiment, rows: int) -> None:
         value = getattr(experiment.evaluation, name)
         _require(value >= (0 if name == "every" else 1), f"evaluation.{name}", value, "a count that is not negative")
     _require(experiment.evaluation.episodes >= 1, "evaluation.episodes", experiment.evaluation.episodes, "1 or more")
+    if experiment.net.shared and experiment.ppo.own_critic_lr:
+        raise UserError(
+            f"ppo.critic_lr is {experiment.ppo.critic_lr}, but with net.shared the critic has no body of its own: "
+            "leave it at 0, or set net.shared to False."
+        )
     samples = steps_per_row(experiment, rows) * rows
     if experiment.ppo.minibatches > samples:
         raise UserError(

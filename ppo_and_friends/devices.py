@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -50,6 +52,12 @@ def choose_device(device: str, allow_mpi_gpu: bool, comm: Comm, spec: Spec) -> t
         return own if allow_mpi_gpu else torch.device("cpu")
     images = any(part.dtype == torch.uint8 for group in spec.groups for part in group.actor)
     return own if images or spec.device.type == "cuda" else torch.device("cpu")
+
+
+def set_matmul_precision(device: torch.device, precision: Literal["high", "highest"]) -> None:
+    """How exact products and convolutions on GPUs are from here on; nothing where the networks are on the CPU."""
+    if device.type == "cuda":  # torch.set_float32_matmul_precision would reach the CPU's products too
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "high"
 
 
 def own_gpu(device: str, comm: Comm) -> torch.device:

@@ -35,6 +35,7 @@ class StepTensors(NamedTuple):
     clip, entropy_weight        of this update
     wishes          [2]         whether this rank wants to stop, and to save
     own_bad         minibatches of this update that were not finite on this rank
+    pending         [3]         weight, divergence and minibatches since the divergence last adapted the policy's rate
     lrs             learning rates of the parts; the first is the policy's, which the divergence may adapt
     """
 
@@ -48,6 +49,7 @@ class StepTensors(NamedTuple):
     entropy_weight: Tensor
     wishes: Tensor
     own_bad: Tensor
+    pending: Tensor
     lrs: tuple[Tensor, ...]
 
 
@@ -80,10 +82,15 @@ class Learner:
         self.rows, self.first_row, self.total_rows, self.length = rows, first_row, total_rows, length
         trained = [addon for addon in addons if any(True for _ in addon.parameters())]
         self.objective = Objective(net, trained, config)
-        parts = [Part(net, config.max_grad_norm), *(Part(addon, addon.max_grad_norm) for addon in trained)]
+        # Of the net, only the critic is left where the policy is a part of its own.
+        policy = [Part(net.policy_modules(), config.max_grad_norm)] if config.own_critic_lr else []
+        addon_parts = [Part(addon, addon.max_grad_norm) for addon in trained]
+        parts = [*policy, Part(net, config.max_grad_norm), *addon_parts]
         self.flat = FlatParameters(parts, len(TAIL))
         flat, zeros = self.flat, self.flat.values.new_zeros
         self.lr = zeros(()) + config.lr(Progress(0, 1))
+        self.critic_lr = zeros(()) + config.critic_lr(Progress(0, 1))
+        self.adapts_after = config.minibatches if config.kl_schedule == "epoch" else 1
         self.tensors = StepTensors(
             values=flat.values,
             first=zeros(flat.size),
@@ -95,7 +102,12 @@ class Learner:
             entropy_weight=zeros(()),
             wishes=zeros(2),
             own_bad=zeros(()),
-            lrs=(self.lr, *(zeros(()) + addon.lr if addon.lr else self.lr for addon in trained)),
+            pending=zeros(3),
+            lrs=(
+                self.lr,
+                *(self.critic_lr for _ in policy),
+                *(zeros(()) + addon.lr if addon.lr else self.lr for addon in trained),
+            ),
         )
         comm.broadcast_(flat.values)
         self.signal: Any = NoSignals()
@@ -121,6 +133,7 @@ class Learner:
         config, tensors = self.config, self.tensors
         if not config.target_kl:
             self.lr.fill_(config.lr(progress))
+        self.critic_lr.fill_(config.critic_lr(progress))
         tensors.clip.fill_(config.clip_range(progress))
         tensors.entropy_weight.fill_(config.entropy_weight(progress))
         tensors.own_bad.zero_()
@@ -191,17 +204,21 @@ class Learner:
             self.config.adam_betas,
             self.config.adam_eps,
         )
-        self._adapt(tensors.lrs[0], tail[2] / weight)
+        if self.config.target_kl:
+            self._adapt(tensors.lrs[0], tensors.pending, tail)
         tensors.totals.add_(torch.cat((tail, norm.unsqueeze(0))))
 
-    def _adapt(self, lr: Tensor, kl: Tensor) -> None:
-        """Keep the divergence of a step within a factor of 2 of its target (as rl_games and rsl_rl do).
+    def _adapt(self, lr: Tensor, pending: Tensor, tail: Tensor) -> None:
+        """Keep the divergence of a step, or its mean over an epoch, within a factor of 2 of its target (as rl_games and
+        rsl_rl do).
 
         A divergence of 0 is that of a policy which has not moved yet: it says nothing."""
         target = self.config.target_kl
-        if target:
-            factor = torch.where(kl > 2 * target, 1 / 1.5, torch.where((kl > 0) & (kl < target / 2), 1.5, 1.0))
-            lr.mul_(factor).clamp_(*self.config.lr_bounds)
+        pending.add_(torch.stack((tail[0], tail[2], torch.ones_like(tail[0]))))
+        kl, due = pending[1] / pending[0].clamp_min(1e-8), pending[2] >= self.adapts_after
+        factor = torch.where(kl > 2 * target, 1 / 1.5, torch.where((kl > 0) & (kl < target / 2), 1.5, 1.0))
+        lr.mul_(torch.where(due, factor, 1.0)).clamp_(*self.config.lr_bounds)
+        pending.mul_(~due)
 
     def _remember(self, data: Batch, columns: Tensor, parameters: Tensor) -> None:
         """What the adaptive learning rate measures from next time this sample is visited."""
@@ -239,9 +256,15 @@ class Learner:
     def state(self) -> dict[str, Any]:
         tensors = self.tensors
         adam = {"first": tensors.first.clone(), "second": tensors.second.clone(), "steps": tensors.steps.clone()}
-        return {"adam": adam, "lr": self.lr.clone()}
+        return {"adam": adam, "lr": self.lr.clone(), "parts": self._ends()}
+
+    def _ends(self) -> list[int]:
+        """Where the parts of the buffer end: moments mean nothing in another order."""
+        return [where.stop for _, where in self.flat.parts]
 
     def load_state(self, state: dict[str, Any]) -> None:
+        if state.get("parts", self._ends()) != self._ends():
+            raise ValueError("its parameters are in other parts, by ppo.critic_lr or by add-ons")
         self.tensors.first.copy_(state["adam"]["first"])
         self.tensors.second.copy_(state["adam"]["second"])
         self.tensors.steps.copy_(state["adam"]["steps"])

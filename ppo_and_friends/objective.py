@@ -36,7 +36,7 @@ class Objective(nn.Module):
             kl = self.net.distribution.kl(batch.parameters, parameters)
             reference = kl
             if batch.reference is not batch.parameters:
-                reference = self.net.distribution.kl(batch.reference, parameters)
+                reference = self.net.distribution.kl(parameters, batch.reference)  # rl_games' direction
             per_sample = torch.stack((torch.ones_like(kl), kl, reference, *losses[1:])).flatten(1)
             sums = torch.mv(per_sample, weights.flatten())
         return loss, sums, parameters
@@ -51,11 +51,14 @@ class Objective(nn.Module):
             batch.log_probs,
             batch.advantages,
             distribution.entropy(parameters),
-            distribution.bounds_loss(parameters) if config.bounds_weight else torch.zeros_like(values),
+            distribution.bounds_loss(parameters, config.soft_bound)
+            if config.bounds_weight
+            else torch.zeros_like(values),
             values,
             batch.values,
             batch.returns,
             clip=clip,
+            clip_shape=config.clip_shape,
             value_clip=config.value_clip,
             value_weight=config.value_weight,
             entropy_weight=entropy_weight,

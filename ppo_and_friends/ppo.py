@@ -15,7 +15,7 @@ from ppo_and_friends.checkpoint import read_state, write_state
 from ppo_and_friends.collect import Collector
 from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment, steps_per_row
-from ppo_and_friends.devices import check_device, choose_device, on_device
+from ppo_and_friends.devices import check_device, choose_device, on_device, set_matmul_precision
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.group import EPISODES, SUMS, Group
 from ppo_and_friends.launch import threads
@@ -70,6 +70,7 @@ class PPO:
         self.env = self.env_config.make(experiment.envs_per_proc, threads=self.threads, render=render)
         self.env_config = as_made(self.env_config, self.env)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
+        set_matmul_precision(self.device, experiment.matmul_precision)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
         rank_seed = self._rank_seed(0)
         self.generator = torch.Generator(self.device).manual_seed(rank_seed)

@@ -31,6 +31,8 @@ def compute_targets(net: Net, rollout: Rollout, carry: Tensor, config: PPOConfig
     outputs, states = net.values(normalized, carry, rollout.first[:-1])
     values = net.value_norm.denormalize(outputs)
     next_values = net.value_norm.denormalize(_final_values(net, rollout, states))
+    if config.timeout_value == "acted_on":
+        next_values = torch.where(rollout.truncated, values, next_values)
     cut = rollout.truncated | rollout.terminated | ~rollout.active
     cut[:-1] |= ~rollout.active[1:]  # a row that goes absent without an end is bootstrapped, not continued
     if config.max_ts_per_ep:
@@ -39,7 +41,8 @@ def compute_targets(net: Net, rollout: Rollout, carry: Tensor, config: PPOConfig
     ends = cut.clone()
     ends[-1] = True
     next_values = torch.where(ends, next_values.clamp(*config.bootstrap_clip), next_values)
-    advantages = gae(rollout.rewards, values, next_values, rollout.terminated, cut, config.gamma, config.gae_lambda)
+    terminated = rollout.terminated | rollout.truncated if config.timeout_value == "none" else rollout.terminated
+    advantages = gae(rollout.rewards, values, next_values, terminated, cut, config.gamma, config.gae_lambda)
     before = torch.cat((carry.unsqueeze(0), states[:-1]))
     weights = rollout.active.to(values.dtype)
     return Targets(values, advantages, advantages + values, weights, before[:steps:length], states[-1], outputs)

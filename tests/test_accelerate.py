@@ -18,6 +18,7 @@ from ppo_and_friends.addons.base import Addon
 from ppo_and_friends.config import BodyConfig, Experiment
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.ppo import PPO
+from ppo_and_friends.schedules import constant
 from ppo_and_friends.types import GroupSpec
 
 ITERATIONS = 4
@@ -51,6 +52,9 @@ CASES = {
         normalize_values=True,
         target_kl=0.01,
         kl_reference="previous_visit",
+        kl_schedule="epoch",
+        critic_lr=constant(1e-3),
+        clip_shape="smooth",
         bounds_weight=0.1,
     ),
     "masked": experiment(

@@ -42,7 +42,7 @@ class Environment:
     [
         ("gamma", 1.1), ("gamma", -0.1), ("gae_lambda", 2.0), ("epochs", 0), ("minibatches", -4), ("steps_total", 0),
         ("steps_per_row", -1), ("max_ts_per_ep", -1), ("max_grad_norm", 0.0), ("stop_kl", -1.0), ("adam_eps", 0.0),
-        ("lr", constant(-1.0)), ("clip_range", linear(0.2, -0.1)), ("reward_clip", (1.0, -1.0)), ("reward_scale", math.inf),
+        ("lr", constant(-1.0)), ("critic_lr", constant(-1.0)), ("soft_bound", -0.1), ("clip_range", linear(0.2, -0.1)), ("reward_clip", (1.0, -1.0)), ("reward_scale", math.inf),
     ],
 )  # fmt: skip
 def test_numbers_out_of_bounds_are_named(setting: str, value: Any) -> None:
@@ -68,6 +68,10 @@ def test_settings_that_do_not_fit_together() -> None:
     check_experiment(fits, 16)  # 16 rows make 16 samples
     with pytest.raises(UserError, match="minibatches is 16, but a rollout has only 10 samples"):
         check_experiment(fits, 1)
+    two_rates = dataclasses.replace(fits, ppo=dataclasses.replace(fits.ppo, critic_lr=linear(1e-3, 0.0)))
+    check_experiment(two_rates, 16)
+    with pytest.raises(UserError, match="critic_lr is linear:0.001,0.0, but with net.shared the critic has no body"):
+        check_experiment(dataclasses.replace(two_rates, net=NetConfig(shared=True)), 16)
     with pytest.raises(UserError, match="envs_per_proc is 0"):
         check_experiment(dataclasses.replace(fits, envs_per_proc=0), 0)
 

@@ -140,8 +140,10 @@ def test_actions_stay_within_bounds_and_columns_without_two_pass(squash: bool) -
     assert torch.equal(actions[:, 3], raw[:, 3].clamp(min=0)) and torch.equal(actions[:, 4], raw[:, 4].clamp(max=1))
     torch.testing.assert_close(actions[[0, 3, 6], 0], torch.tensor([-2.0, 0.0, 2.0]))
     torch.testing.assert_close(actions[3, 1], torch.tensor(0.2))
-    bounds = distribution.bounds_loss(torch.cat((torch.full((1, 6), 2.1), torch.zeros(1, 6)), -1))
-    torch.testing.assert_close(bounds, torch.tensor([2.0]))  # two bounded columns, each 1 beyond 1.1
+    means = torch.full((3, 6), 1.0) * torch.tensor([[2.1], [-0.6], [-1.6]])
+    for limit, expected in ((1.1, [2.0, 0.0, 0.5]), (0.0, [8.82, 0.72, 5.12])):  # two columns are bounded
+        bounds = distribution.bounds_loss(torch.cat((means, torch.zeros(3, 6)), -1), limit)
+        torch.testing.assert_close(bounds, torch.tensor(expected))
 
 
 def test_squash_corrects_only_columns_that_are_squashed() -> None:

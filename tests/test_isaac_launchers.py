@@ -22,6 +22,9 @@ LAUNCHERS = {  # rows, steps of a row, minibatch size, epochs, frames: rl_games'
 }
 
 
+BOOTSTRAPPED = {"IsaacAnt", "IsaacHumanoid", "IsaacAnymal", "IsaacShadowHand", "IsaacAllegroHand"}
+
+
 @pytest.fixture
 def launchers(monkeypatch: pytest.MonkeyPatch) -> dict[str, registry.Launcher]:
     """Those of environments/isaac.py, whether or not the registry lists that family."""
@@ -29,6 +32,16 @@ def launchers(monkeypatch: pytest.MonkeyPatch) -> dict[str, registry.Launcher]:
     monkeypatch.setattr(registry, "_launchers", found)
     runpy.run_path(str(Path(registry.__file__).parents[1] / "environments" / "isaac.py"))
     return found
+
+
+def test_settings_that_rl_games_has_for_some_of_them(launchers: dict[str, registry.Launcher]) -> None:
+    """value_bootstrap where its files set it, schedule_type standard for the hands, a central value for one."""
+    made = {name: launcher() for name, launcher in launchers.items()}
+    assert {name for name, one in made.items() if one.ppo.timeout_value == "acted_on"} == BOOTSTRAPPED
+    assert {one.ppo.timeout_value for one in made.values()} == {"acted_on", "none"}
+    assert {name for name, one in made.items() if one.ppo.kl_schedule == "epoch"} == {n for n in made if "Hand" in n}
+    assert [name for name, one in made.items() if one.ppo.own_critic_lr] == ["IsaacShadowHandAsymmetric"]
+    assert {one.net.initialization for one in made.values()} == {"zero_biases"}
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)

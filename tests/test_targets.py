@@ -76,6 +76,20 @@ def test_truncation_bootstraps_termination_does_not_and_both_are_termination(net
     assert float(future.std()) > 0.1 and bool((future.abs() > 1e-3).all())
 
 
+def test_what_stands_for_the_future_at_a_timeout(net: Net) -> None:
+    rollout = facts(net, terminated=[5], truncated=[3, 5])
+    known, future = one_step(net, rollout, 0.9)
+    acted_on = 0.9 * critic(net, rollout.obs.critic)[:-1]
+    for choice, at_timeout in (("reached", future), ("acted_on", acted_on), ("none", torch.zeros_like(future))):
+        delta = known + future
+        delta[3], delta[5] = known[3] + at_timeout[3], known[5]
+        targets = targets_of(net, rollout, gamma=0.9, gae_lambda=0.8, timeout_value=choice)
+        for step in (3, 5, STEPS - 1):  # which no trace reaches
+            torch.testing.assert_close(targets.advantages[step], delta[step])
+        torch.testing.assert_close(targets.advantages[4], delta[4] + 0.72 * delta[5])
+    assert float((acted_on - future)[3].abs().min()) > 1e-3
+
+
 def test_no_trace_passes_an_end_and_the_rollouts_end_is_bootstrapped(net: Net) -> None:
     rollout = facts(net, terminated=[2], truncated=[5])
     known, future = one_step(net, rollout, 0.9)

@@ -19,7 +19,6 @@ from ppo_and_friends.types import ActionSpace
 
 ILLEGAL = -1e9  # logit of an action that cannot be taken; finite, so that 0 * log 0 is 0 and not NaN
 LOG_STD_BOUNDS = (-7.0, 3.0)
-SOFT_BOUND = 1.1  # a mean may leave the action bounds by a tenth before bounds_loss sees it
 
 
 class Distribution(nn.Module):
@@ -74,8 +73,8 @@ class Distribution(nn.Module):
         """Actions in the environment's own units and bounds."""
         return actions
 
-    def bounds_loss(self, parameters: Tensor) -> Tensor:
-        """Squared distance by which means leave the bounds, `[...]`; 0 where there are none."""
+    def bounds_loss(self, parameters: Tensor, limit: float) -> Tensor:
+        """Squared distance by which means leave `limit` times the bounds, `[...]`; 0 where there are none."""
         return parameters.new_zeros(parameters.shape[:-1])
 
 
@@ -215,8 +214,8 @@ class Gaussian(Distribution):
         # Rounding, and a column with one bound, must not leave the space: environments may assert it.
         return torch.minimum(torch.maximum(wanted, self.low), self.high)
 
-    def bounds_loss(self, parameters: Tensor) -> Tensor:
-        outside = (parameters[..., : self.columns].abs() - SOFT_BOUND).clamp_min(0)
+    def bounds_loss(self, parameters: Tensor, limit: float) -> Tensor:
+        outside = (parameters[..., : self.columns].abs() - limit).clamp_min(0)
         return (outside.square() * self.bounded).sum(-1)
 
 

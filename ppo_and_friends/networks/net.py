@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -86,6 +87,8 @@ class Net(nn.Module):
         self.value_head = nn.Linear(self.critic_core.features, 1)
         if config.initialization == "orthogonal":
             initialize_orthogonal(self, (self.distribution, 0.01), (self.value_head, 1.0))
+        elif config.initialization == "zero_biases":
+            initialize_zero_biases(self)
 
     # ---- acting: one step of N rows
 
@@ -124,6 +127,10 @@ class Net(nn.Module):
         critic_features, _ = self.critic_core.unroll(body, critic_state, first)
         return self.distribution(features, mask), self.value_head(critic_features).squeeze(-1)
 
+    def policy_modules(self) -> nn.ModuleList:
+        """What acting needs; what the critic alone trains is the rest."""
+        return nn.ModuleList((self.actor_body, self.actor_core, self.distribution))  # type: ignore[arg-type]
+
     def observation_moments(self) -> list[Moments]:
         shared = self.critic_norm is self.actor_norm
         return self.actor_norm.moments() + ([] if shared else self.critic_norm.moments())
@@ -132,8 +139,17 @@ class Net(nn.Module):
 def initialize_orthogonal(net: nn.Module, *heads: tuple[nn.Module, float]) -> None:
     """Orthogonal weights with gain sqrt(2), zero biases, and each head with a gain of its own (arXiv:2006.05990)."""
     gains = {id(module): gain for head, gain in heads for module in head.modules()}
-    for module in net.modules():
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-            nn.init.orthogonal_(module.weight, gains.get(id(module), math.sqrt(2)))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    for module in _layers(net):
+        nn.init.orthogonal_(module.weight, gains.get(id(module), math.sqrt(2)))
+    initialize_zero_biases(net)
+
+
+def initialize_zero_biases(net: nn.Module) -> None:
+    """Biases of 0, weights as torch made them: the default of rl_games."""
+    for module in _layers(net):
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _layers(net: nn.Module) -> Iterator[nn.Linear | nn.Conv1d | nn.Conv2d]:
+    return (module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d))

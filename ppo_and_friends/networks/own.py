@@ -93,7 +93,7 @@ def _try_distribution(name: str, distribution: Distribution, features: int, spec
     ask("log_prob", steps, later, actions.expand(*steps, -1))
     ask("entropy", steps, later)
     ask("kl", steps, later, later)
-    ask("bounds_loss", steps, later)
+    ask("bounds_loss", steps, later, 1.1)
 
 
 def _name(reference: Any) -> str:
