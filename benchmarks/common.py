@@ -1,22 +1,27 @@
 """What the scripts share: where a measurement comes from, sides that take turns, rows in `results/`.
 
 A row of most files in `results/` is one measurement: setting, side, round, value, unit, and ratio, which is the value
-over that of the setting's base in the same round, so that both met the same load of the machine.
+over that of the setting's base in the same round, so that both met the same load of the machine. The scripts for GPUs
+write one row a run, without a date: called again, they do what is missing (`work_through`).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import json
 import os
 import re
 import shutil
+import site
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +32,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 MAIN = ROOT / "main.py"
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco")
 ORIGIN = ("date", "commit", "machine", "cores", "python", *PACKAGES, "peer")
+GPU_PACKAGES = ("torch", "mujoco", "mujoco-warp", "warp-lang")
+GPU_ORIGIN = ("commit", "gpu", "machine", "cores", "python", *GPU_PACKAGES, "peer")
+MODULES = {"mujoco-warp": "mujoco_warp", "warp-lang": "warp"}  # where these are unpacked without their metadata
+CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "TMPDIR")
+CACHES += ("WARP_CACHE_PATH", "CUDA_CACHE_PATH")
 MEASURED = ("setting", "side", "round", "value", "unit", "ratio")
 CODE = ("ppo_and_friends/", "environments/", "main.py")  # where a change makes another program
 
@@ -71,6 +81,34 @@ def describe(origin_: Row) -> str:
     versions = ", ".join(f"{name} {origin_[name]}" for name in ("python", *PACKAGES))
     peer = f", {origin_['peer']}" if origin_["peer"] else ""
     return f"{origin_['machine']}, {origin_['cores']} cores; {versions}{peer}; commit {origin_['commit']}"
+
+
+def gpu_origin(device: str, *peers: str) -> Row:
+    """`origin` without the date, with the GPU and what runs on it; of `peers`, those that are installed."""
+    found = origin() | {name: version(name) for name in GPU_PACKAGES}
+    found["peer"] = ", ".join(f"{peer} {version(peer)}" for peer in peers if version(peer))
+    # Another process asks, so that this one takes no memory of the GPU.
+    ask = "import torch; print(torch.cuda.get_device_name())"
+    found["gpu"] = child("-c", ask)[0].strip() if device != "cpu" else "none: Warp's CPU backend"
+    return {name: found[name] for name in GPU_ORIGIN}
+
+
+def version(package: str) -> str:
+    """Of an installed package or an importable module; "" without one."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        if package not in MODULES:
+            return ""
+    return importlib.import_module(MODULES[package]).__version__
+
+
+def describe_gpu(origin_: Row) -> str:
+    versions = ", ".join(f"{name} {origin_[name]}" for name in ("python", *GPU_PACKAGES))
+    peer = f", {origin_['peer']}" if origin_["peer"] else ""
+    return f"GPU {origin_['gpu']}; {origin_['machine']}, {origin_['cores']} cores; {versions}{peer}; " + (
+        f"commit {origin_['commit']}"
+    )
 
 
 def alternate(sides: Mapping[str, Callable[[int], Any]], rounds: int) -> dict[str, list[Any]]:
@@ -135,6 +173,73 @@ def append(name: str, origin_: Row, measured: Sequence[Row], folder: Path = RESU
             writer.writeheader()
         writer.writerows(origin_ | row for row in measured)
     return path
+
+
+def read(name: str, folder: Path) -> list[dict[str, str]]:
+    """The rows of FOLDER/NAME.csv; none without that file."""
+    path = folder / f"{name}.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def gpu_parser(text: str | None) -> argparse.ArgumentParser:
+    """Options that every script for GPUs has."""
+    made = parser(text)
+    made.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: Warp's CPU backend, for trials")
+    made.add_argument("--seconds-limit", type=float, default=540.0, help="begin nothing that may end later than this")
+    return made
+
+
+Job = tuple[Row, Callable[[float], Row | None]]
+
+
+def work_through(name: str, origin_: Row, jobs: Iterable[Job], options: argparse.Namespace, together: int = 1) -> int:
+    """Do the jobs that FOLDER/NAME.csv has no row of, `together` at a time, each row written when it is there.
+
+    A job is (what identifies its row, function); the function takes the seconds left and gives the rest of the row,
+    or None where they were too few. Returns an exit code: 0 where every job has its row now.
+    """
+    start, lock, longest, missing = time.monotonic(), threading.Lock(), [0.0], []
+    present = read(name, options.results)
+    pending = [job for job in jobs if not any(texts(origin_ | job[0]).items() <= row.items() for row in present)]
+
+    def one(job: Job) -> None:
+        key, function = job
+        left = options.seconds_limit - (time.monotonic() - start)
+        found, began = None, time.monotonic()
+        if left > longest[0]:
+            try:
+                found = function(left)
+            except RuntimeError as error:  # the others may still work
+                print(error, file=sys.stderr, flush=True)
+        with lock:
+            longest[0] = max(longest[0], time.monotonic() - began)
+            if found is None:
+                missing.append(key)
+                return
+            append(name, origin_, [key | found], options.results)
+            print("  " + ", ".join(f"{column} {value}" for column, value in (key | found).items()), flush=True)
+
+    with ThreadPoolExecutor(together) as pool:
+        list(pool.map(one, pending))
+    if missing:
+        print(f"{name}: {len(missing)} of {len(pending)} are missing, the first is {missing[0]}: call this again, or "
+              f"with a larger --seconds-limit than {options.seconds_limit:g}.")  # fmt: skip
+    return int(bool(missing))
+
+
+def texts(row: Row) -> dict[str, str]:
+    """As they are read back from a CSV file."""
+    return {name: str(value) for name, value in row.items()}
+
+
+def fresh_caches(folder: Path) -> dict[str, str]:
+    """Environment variables that put every compiler's cache below `folder`."""
+    for name in CACHES:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return {name: str(folder / name) for name in CACHES} | {"PYTHONUSERBASE": site.getuserbase()}
 
 
 def mpirun(ranks: int, bind: bool = False) -> list[str]:

@@ -15,7 +15,6 @@ and is compared at its better one. Ours takes the threads that a run from the co
 from __future__ import annotations
 
 import argparse
-import site
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -28,7 +27,6 @@ from scores import score
 
 PEER = "stable-baselines3"
 SIDES = common.ROOT / "benchmarks" / "peer_sides.py"
-CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "TMPDIR")
 
 
 def steady(name: str, options: argparse.Namespace) -> tuple[str, dict[str, list[float]]]:
@@ -65,13 +63,6 @@ def best_peer(values: dict[str, list[float]], best: Callable[..., str]) -> dict[
     return {base: values[base], **values}
 
 
-def fresh_caches(folder: Path) -> dict[str, str]:
-    """Environment variables that put every compiler's cache below `folder`."""
-    for name in CACHES:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    return {name: str(folder / name) for name in CACHES} | {"PYTHONUSERBASE": site.getuserbase()}
-
-
 def start(name: str, options: argparse.Namespace) -> tuple[str, dict[str, list[float]]]:
     """Seconds: ours with cold caches and then with warm ones, the peer at each number of threads."""
     steps = ("--num_timesteps", options.timesteps)
@@ -79,14 +70,14 @@ def start(name: str, options: argparse.Namespace) -> tuple[str, dict[str, list[f
 
         def ours(index: int, run: str) -> float:
             folder = Path(scratch) / str(index)
-            caches = fresh_caches(folder)
+            caches = common.fresh_caches(folder)
             words = ("-e", reference(name), "--name", run, "--state_path", folder / "states", *steps)
             return common.child(common.MAIN, *words, environment=caches)[1]
 
         def peer(index: int, threads: int) -> float:
             folder = Path(scratch) / f"{index}-peer-{threads}"
             words = ("--timesteps", options.timesteps, "--threads", threads, "--directory", folder)
-            environment = fresh_caches(folder) | torch(threads)
+            environment = common.fresh_caches(folder) | torch(threads)
             return common.child(SIDES, "train-sb3", name, *words, environment=environment)[1]
 
         sides: dict[str, Callable[[int], float]] = {

@@ -2,18 +2,21 @@
 
     python benchmarks/report.py [--plot]
 
-Of every setting, the last run on each kind of machine counts; earlier rows stay in the CSV files.
+Of every setting, the last run on each kind of machine counts; earlier rows stay in the CSV files. gpu_report.py makes
+the sections about GPUs.
 """
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
 import common
+import gpu_report
+from common import read
+from gpu_report import number, table
 
 PAGE = common.ROOT / "docs" / "benchmarks.md"
 PICTURE = common.ROOT / "docs" / "scaling.png"
@@ -47,14 +50,6 @@ SECTIONS = {
 SCORES = ("Scores", "`python benchmarks/scores.py NAME...`", "Whole deterministic episodes after training.")
 
 
-def read(name: str, folder: Path) -> list[dict[str, str]]:
-    path = folder / f"{name}.csv"
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def latest(rows: Iterable[dict[str, str]], *key: str) -> list[dict[str, str]]:
     """The rows of the last run of each `key` on each machine, in the order of the file."""
     rows = list(rows)
@@ -65,15 +60,6 @@ def latest(rows: Iterable[dict[str, str]], *key: str) -> list[dict[str, str]]:
 
 def origin(row: dict[str, str]) -> str:
     return common.describe(row).replace("; commit", f"; {row['date'].partition(' ')[0]}, commit")
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def measured(rows: list[dict[str, str]]) -> str:
@@ -156,6 +142,7 @@ def page(folder: Path = common.RESULTS) -> str:
     title, command, text = SCORES
     scores = latest(read("scores", folder), "environment", "seed", "steps", "ranks", "flags")
     parts.append(f"## {title}\n\n{command}\n\n{text}\n\n{scored(scores) if scores else EMPTY}")
+    parts += gpu_report.sections(folder, EMPTY)
     return "\n".join(parts)
 
 

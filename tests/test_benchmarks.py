@@ -19,6 +19,7 @@ sys.path.append(str(BENCHMARKS))
 
 import collector
 import common
+import gpu_report
 import overhead
 import peer_experiments
 import peer_sides
@@ -45,7 +46,7 @@ def test_the_page_is_what_the_generator_makes() -> None:
 
 
 def test_a_page_without_measurements_says_so(tmp_path: Path) -> None:
-    assert report.page(tmp_path).count("Not measured yet.") == len(report.SECTIONS) + 1
+    assert report.page(tmp_path).count("Not measured yet.") == len(report.SECTIONS) + 1 + len(gpu_report.SECTIONS)
 
 
 def test_the_page_shows_medians_of_the_last_run(tmp_path: Path) -> None:
@@ -188,5 +189,5 @@ def test_shorter_runs_keep_the_distance_between_evaluations() -> None:
 
 def test_contributing_says_when_each_script_is_run() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert all(f"{name}.py" in text for name in (*report.SECTIONS, "scores", "report"))
-    assert all((BENCHMARKS / f"{name}.py").is_file() for name in report.SECTIONS)
+    scripts = (*report.SECTIONS, *(script for _, script, *_ in gpu_report.SECTIONS), "scores", "report")
+    assert all(f"{name}.py" in text and (BENCHMARKS / f"{name}.py").is_file() for name in scripts)
