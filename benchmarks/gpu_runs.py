@@ -22,8 +22,8 @@ from curves import Point, Recorder, read
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.launch import run_ranks
 
-OURS = "ours"
-SIDES = (OURS, *rl_games_side.VARIANTS, rsl_rl_side.NAME)
+OURS, COMPILED = "ours", "ours-compiled"  # the second with --compile on, which pays in long runs
+SIDES = (OURS, COMPILED, *rl_games_side.VARIANTS, rsl_rl_side.NAME)
 
 
 def flags_after(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -104,6 +104,8 @@ def run(
         curve: the file that keeps it.
         before: the words that start several ranks.
     """
+    if side == COMPILED:
+        side, flags = OURS, (*flags, "--compile", "on")
     with tempfile.TemporaryDirectory() as folder:
         path = curve or Path(folder) / "curve.csv"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, steps_per_row
+from ppo_and_friends.graphs import record
 from ppo_and_friends.learner import TAIL, Learner, StepTensors
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Action
@@ -51,11 +52,13 @@ def repays(experiment: Experiment, ranks: int) -> bool:
 
 
 def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
-    """Let the learners and the actors of `ppo` compile themselves at their first step, if its settings say so.
+    """Let the iterations of `ppo` record themselves on a GPU, and its learners and actors compile themselves at their
+    first step, if its settings say so.
 
     Args:
         say: told in one line that compiling begins, or why it failed; what cannot be compiled runs as it did.
     """
+    record(ppo, say)
     done = all(isinstance(group.learner.step, CompiledStep) for group in ppo.groups)
     if not ppo.compiled or done:
         return

@@ -15,7 +15,6 @@ from ppo_and_friends.config import RunConfig
 from ppo_and_friends.display import first_lines
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
-from ppo_and_friends.graphs import record
 from ppo_and_friends.logger import Logger, NullLogger
 from ppo_and_friends.next_command import command, launched, settings_flags
 from ppo_and_friends.provenance import provenance
@@ -90,7 +89,6 @@ class Training:
             if ppo.iteration == 0:
                 self._save()
             accelerate(ppo, self._say)
-            record(ppo, self._say)
             if self.directory is not None:
                 logger = Logger(self.directory.path, ppo.iteration, ppo.progress, self.best_score, self.options.verbose)
                 self.log = stack.enter_context(logger)
