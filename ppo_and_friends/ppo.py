@@ -19,6 +19,7 @@ from ppo_and_friends.devices import check_device, choose_device, on_device
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.group import EXTRA, SUMS, Group
 from ppo_and_friends.launch import threads
+from ppo_and_friends.nccl import with_nccl
 from ppo_and_friends.policy import NetPolicy, predict
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
@@ -68,6 +69,7 @@ class PPO:
         self.env_config = choose_simulator(experiment, run, self.comm)
         self.env = self.env_config.make(experiment.envs_per_proc, threads=self.threads, render=render)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
+        self.comm = with_nccl(self.comm, self.device)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
         rank_seed = self._rank_seed(0)
         self.generator = torch.Generator(self.device).manual_seed(rank_seed)

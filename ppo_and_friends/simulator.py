@@ -93,4 +93,4 @@ def _claim_gpu(run: RunConfig, comm: Comm) -> None:
         raise UserError(f"--simulator {WARP} {reason}.")
     if comm.size > 1 and not run.allow_mpi_gpu:
         raise UserError(f"--simulator {WARP} with {comm.size} ranks: add --allow_mpi_gpu to share GPUs between ranks.")
-    torch.cuda.set_device(own_gpu(run.device, comm))
+    torch.cuda.set_device(own_gpu(run.device))
