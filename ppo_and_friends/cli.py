@@ -14,6 +14,7 @@ from ppo_and_friends import registry
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.flags import Words, last, leaves, split
+from ppo_and_friends.launch import TORCHRUN_VARIABLE, limit_threads, run_ranks
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import from_plain, read_config
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before there was a run that could save
         return INTERRUPTED
     except UserError as error:
-        if _number(RANK_VARIABLES, 0) == 0:  # one of many equal sentences is enough
+        if _number(RANK_VARIABLES, "RANK", 0) == 0:  # one of many equal sentences is enough
             print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -62,7 +63,6 @@ def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:
     Args:
         reference: what `-e` said, for the config file that the run saves.
     """
-    from ppo_and_friends.launch import run_ranks
 
     if run.render or run.render_gif or run.gif_every:
         from ppo_and_friends.render import prepare_headless
@@ -88,8 +88,6 @@ def _run(arguments: Sequence[str]) -> int:
     if "list" in asked:
         _show_list()
         return 0
-    from ppo_and_friends.launch import limit_threads
-
     limit_threads(1)  # before an environment imports torch: more threads slow small networks down
     reference, default, experiment = _defaults(words)
     if "help" in asked:
@@ -101,7 +99,7 @@ def _run(arguments: Sequence[str]) -> int:
     request, run, experiment = parse(words, experiment)
     if run.clobber and run.test:
         raise UserError("--clobber would delete the state that a test needs: give one or the other.")
-    check_experiment(experiment, experiment.envs_per_proc * _number(SIZE_VARIABLES, 1))
+    check_experiment(experiment, experiment.envs_per_proc * _number(SIZE_VARIABLES, "WORLD_SIZE", 1))
     if request.print_config:
         _show_config(reference, run, experiment, default)
         return 0
@@ -175,6 +173,7 @@ def _is_object(value: Any) -> bool:
     return callable(value) and not isinstance(value, Schedule)
 
 
-def _number(variables: Sequence[str], default: int) -> int:
-    """The first of some environment variables that MPI launchers set."""
+def _number(variables: Sequence[str], torchruns: str, default: int) -> int:
+    """The first of some environment variables that MPI launchers set, or under torchrun its own."""
+    variables = (torchruns,) if TORCHRUN_VARIABLE in os.environ else variables
     return next((int(os.environ[name]) for name in variables if os.environ.get(name, "").isdigit()), default)

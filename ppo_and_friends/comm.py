@@ -1,4 +1,5 @@
-"""How ranks talk. One process alone is `SoloComm`, which does nothing; several are `MpiComm`.
+"""How ranks talk. One process alone is `SoloComm`, which does nothing; several are `MpiComm`, or `GlooComm` (gloo.py)
+under torchrun, inside `NcclComm` (nccl.py) where each has a GPU.
 
 Nothing here imports torch or MPI when it is imported, so that threads can be limited before torch starts and
 one process alone never needs MPI.

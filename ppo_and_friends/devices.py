@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.launch import local_rank
 from ppo_and_friends.types import Obs, Spec, Step, tree_map
 from ppo_and_friends.vector.base import Scheduled, VecEnv
 
@@ -45,13 +47,12 @@ def choose_device(device: str, allow_mpi_gpu: bool, comm: Comm, spec: Spec) -> t
     auto is the CPU for several ranks (unless allowed otherwise) and for small networks on environments of the
     CPU, where a GPU is slower; the GPU for images and for environments that live on it.
     """
-    own = own_gpu(device, comm) if torch.cuda.is_available() else torch.device("cpu")
     if device != "auto":
-        return own if device == "cuda" else torch.device(device)
+        return own_gpu() if device == "cuda" else torch.device(device)
     if comm.size > 1:
-        return own if allow_mpi_gpu else torch.device("cpu")
+        return own_gpu() if allow_mpi_gpu else torch.device("cpu")
     images = any(part.dtype == torch.uint8 for group in spec.groups for part in group.actor)
-    return own if images or spec.device.type == "cuda" else torch.device("cpu")
+    return own_gpu() if images or spec.device.type == "cuda" else torch.device("cpu")
 
 
 def set_matmul_precision(device: torch.device, precision: Literal["high", "highest"]) -> None:
@@ -60,10 +61,15 @@ def set_matmul_precision(device: torch.device, precision: Literal["high", "highe
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "high"
 
 
-def own_gpu(device: str, comm: Comm) -> torch.device:
-    """The GPU of this rank: the one that is named, else the ranks of a node take theirs in turn."""
+def own_gpu(device: str = "auto") -> torch.device:
+    """The GPU of this rank: the one that is named, else the ranks of a node take theirs in turn.
+
+    The CPU where torch sees none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
     named = torch.device("cuda" if device in ("auto", "cpu") else device)
-    return named if named.index is not None else torch.device("cuda", comm.local_rank % torch.cuda.device_count())
+    in_turn = local_rank(os.environ) % torch.cuda.device_count()
+    return torch.device("cuda", in_turn if named.index is None else named.index)
 
 
 class OnDevice:

@@ -14,6 +14,7 @@ from collections.abc import Collection
 from typing import Protocol, TextIO
 
 from ppo_and_friends.comm import Comm
+from ppo_and_friends.nccl import route
 from ppo_and_friends.progress_csv import PHASE
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.types import Spec
@@ -51,7 +52,7 @@ def first_lines(spec: Spec, device: str, comm: Comm, threads: int) -> str:
     rows, ranks, cores = spec.groups[0].rows, comm.local_size, comm.local_cores
     line = (
         f"{spec.task} on {spec.engine}: device {device}, {_count(comm.size, 'rank')} of {_count(rows, 'row')} "
-        f"and {_count(threads, 'thread')} each"
+        f"and {_count(threads, 'thread')} each{route(comm, device)}"
     )
     if ranks <= cores:
         return line

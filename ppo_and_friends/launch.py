@@ -21,8 +21,10 @@ from ppo_and_friends.errors import EnvironmentFailure, UserError
 Family = Literal["Open MPI", "MPICH", "unknown"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID", "LOCAL_RANK")
+TORCHRUN = "torchrun"
+TORCHRUN_VARIABLE = "TORCHELASTIC_RUN_ID"
 # launchers that start several processes without saying in MPI's terms how many
-FOREIGN_LAUNCHERS = {"TORCHELASTIC_RUN_ID": "torchrun", "PMIX_RANK": "prterun"}
+FOREIGN_LAUNCHERS = {"PMIX_RANK": "prterun"}
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ class Launcher:
 def detect(environ: Mapping[str, str]) -> Launcher:
     """Read the launcher from environment variables.
 
-    mpirun's own variables win over srun's, because mpirun inside an allocation starts its helpers with srun. srun's
-    are the step's: SLURM_NTASKS belongs to the whole allocation and is set for a plain batch script as well.
+    torchrun's variables win over all others, because mpirun and srun may start one torchrun on each node. mpirun's
+    win over srun's, because mpirun inside an allocation starts its helpers with srun. srun's are the step's:
+    SLURM_NTASKS belongs to the whole allocation and is set for a plain batch script as well.
 
     Raises UserError for a launcher that starts several processes which MPI cannot join.
     """
+    if TORCHRUN_VARIABLE in environ:
+        return _launcher(environ, TORCHRUN, "WORLD_SIZE", "RANK", "unknown")
     if "OMPI_COMM_WORLD_SIZE" in environ:
         return _launcher(environ, "Open MPI's mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "Open MPI")
     if "PMI_SIZE" in environ:
@@ -62,7 +67,8 @@ def detect(environ: Mapping[str, str]) -> Launcher:
 
 
 def connect() -> Comm:
-    """The communicator of this run: `SoloComm` when one process was started, else `MpiComm` on COMM_WORLD.
+    """The communicator of this run: `SoloComm` when one process was started, `GlooComm` among torchrun's, else
+    `MpiComm` on COMM_WORLD.
 
     Raises UserError where the ranks that the launcher started cannot become one MPI world. MPI ends with the
     process; call it through `run_ranks`, or a failing rank leaves the others waiting.
@@ -70,11 +76,17 @@ def connect() -> Comm:
     launcher = detect(os.environ)
     if launcher.size == 1:
         return SoloComm()
+    if launcher.name == TORCHRUN:
+        from ppo_and_friends.gloo import GlooComm  # only now: it needs torch
+
+        return GlooComm()
     MPI = _import_mpi(launcher)
     check_family(launcher, MPI.Get_library_version())
     MPI.Init_thread(MPI.THREAD_FUNNELED)  # a quarter of MULTIPLE's latency with MPICH
     check_size(launcher, MPI.COMM_WORLD.size)
-    return MpiComm(MPI.COMM_WORLD)
+    comm = MpiComm(MPI.COMM_WORLD)
+    os.environ.setdefault("LOCAL_RANK", str(comm.local_rank))  # for `local_rank`, under a launcher that does not say
+    return comm
 
 
 def run_ranks(function: Callable[[Comm], int | None]) -> int:
@@ -101,6 +113,12 @@ def run_ranks(function: Callable[[Comm], int | None]) -> int:
             comm.abort(message, 130 if interrupted else 1)
         print(message, file=sys.stderr, flush=True)
         return 130 if interrupted else 2 if isinstance(error, UserError) else 1
+
+
+def local_rank(environ: Mapping[str, str]) -> int:
+    """This process's number among the ranks of its node, for those that have no communicator; 0 alone."""
+    names = ("LOCAL_RANK",) if TORCHRUN_VARIABLE in environ else LOCAL_RANK_VARIABLES
+    return next((int(environ[name]) for name in names if name in environ), 0)
 
 
 def threads(comm: Comm) -> int:
@@ -172,8 +190,7 @@ def _refuse(error: UserError) -> int:
     """Say once a node why there is no communicator, and return the exit code.
 
     The first process of the node speaks; its end is the launcher's cue to end the others, which leave room for that."""
-    local_rank = next((int(os.environ[name]) for name in LOCAL_RANK_VARIABLES if name in os.environ), 0)
-    if local_rank > 0:
+    if local_rank(os.environ) > 0:
         time.sleep(2.0)
     else:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from ppo_and_friends import registry
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.launch import TORCHRUN_VARIABLE
 from ppo_and_friends.run_state import directory_of
 from ppo_and_friends.serialize import to_plain
 
@@ -30,9 +32,15 @@ def _script(called: Path) -> str:
     return str(called) if called.name == "main.py" else "main.py"  # a script that uses the API takes no flags
 
 
-def launched(ranks: int) -> str:
-    """What stands before a command for so many ranks."""
-    return f"mpirun -n {ranks} " if ranks > 1 else ""
+def launched(ranks: int, command: str) -> str:
+    """The command on so many ranks, by the launcher that started this process."""
+    if ranks == 1:
+        return command
+    if TORCHRUN_VARIABLE not in os.environ:
+        return f"mpirun -n {ranks} {command}"
+    script = command.removeprefix("python ")
+    options = "" if script != command else "--no-python "
+    return f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} {options}{script}"
 
 
 def settings_flags(reference: str, experiment: Experiment, run: RunConfig) -> tuple[str, ...]:

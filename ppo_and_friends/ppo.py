@@ -20,6 +20,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.group import EPISODES, SUMS, Group
 from ppo_and_friends.launch import threads
 from ppo_and_friends.minibatch import Batch
+from ppo_and_friends.nccl import with_nccl
 from ppo_and_friends.policy import NetPolicy, predict
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
@@ -71,6 +72,7 @@ class PPO:
         self.env_config = as_made(self.env_config, self.env)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
         set_matmul_precision(self.device, experiment.matmul_precision)
+        self.comm = with_nccl(self.comm, self.device)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
         rank_seed = self._rank_seed(0)
         self.generator = torch.Generator(self.device).manual_seed(rank_seed)

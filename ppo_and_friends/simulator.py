@@ -133,7 +133,7 @@ def _shared_gpu(simulator: str, run: RunConfig, comm: Comm) -> torch.device:
         raise UserError(
             f"--simulator {simulator} with {comm.size} ranks: add --allow_mpi_gpu to share GPUs between ranks."
         )
-    return own_gpu(run.device, comm)
+    return own_gpu(run.device)
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,7 @@ class Training:
     def _resuming(self, *flags: str) -> str:
         """The command that goes on with the settings of this run."""
         settings = settings_flags(self.ppo.reference, self.ppo.experiment, self.options)
-        return launched(self.ppo.comm.size) + command(self.ppo.reference, self.options, *settings, *flags)
+        return launched(self.ppo.comm.size, command(self.ppo.reference, self.options, *settings, *flags))
 
     def _end(self, stopped: bool, code: int) -> int:
         if self.evaluation_env is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TEST_PATH = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"  # for scripts that import from here
 FAILURE_LIMIT = 60.0  # seconds after which a run counts as hanging
 
 MPIRUN = shutil.which("mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -24,6 +25,8 @@ needs_open_mpi = pytest.mark.skipif(
     OPEN_MPIRUN is None or OPEN_LIBRARY is None, reason="no Open MPI of the system (mpirun.openmpi and libmpi.so)"
 )
 
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")  # and how many
+
 # every script below starts with this; it defines main(comm) after it
 PROLOGUE = "import sys\nfrom ppo_and_friends.launch import run_ranks\nfrom ppo_and_friends.errors import UserError\n"
 EPILOGUE = "\nsys.exit(run_ranks(main))\n"
@@ -34,6 +37,17 @@ def command(ranks: int, body: str, launcher: str | None = MPIRUN) -> list[str]:
     options = ["--allow-run-as-root", "--oversubscribe"] if launcher == OPEN_MPIRUN else []
     script = PROLOGUE + textwrap.dedent(body) + EPILOGUE
     return [str(launcher), *options, "-n", str(ranks), sys.executable, "-c", script]
+
+
+def run_torch(ranks: int, script: Path, *words: object, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run a script on so many ranks of torchrun, at its directory's modules; `extra` are environment variables."""
+    return subprocess.run(
+        [*TORCHRUN, str(ranks), str(script), *map(str, words)],
+        env=environment(**{"PYTHONPATH": TEST_PATH, **extra}),
+        capture_output=True,
+        text=True,
+        timeout=FAILURE_LIMIT,
+    )
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from ranks import ROOT, environment
 
 from ppo_and_friends import cli, registry
 from ppo_and_friends.config import Experiment, NetConfig, PPOConfig, RunConfig
+from ppo_and_friends.launch import TORCHRUN_VARIABLE
 from ppo_and_friends.schedules import Schedule, linear
 from ppo_and_friends.serialize import to_plain
 
@@ -54,7 +55,7 @@ def experiments(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"Cheetah": CHEETAH, "Cart": CART}
     launchers = {name: lambda name=name: known[name] for name in known}
     monkeypatch.setattr(registry, "_builtin", lambda: launchers)
-    for variable in (*cli.RANK_VARIABLES, *cli.SIZE_VARIABLES):
+    for variable in (*cli.RANK_VARIABLES, *cli.SIZE_VARIABLES, TORCHRUN_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from ranks import needs_mpirun, run
+from ranks import TEST_PATH, needs_mpirun, run
 
 from ppo_and_friends import comm as comm_module
 from ppo_and_friends.comm import SoloComm, available_cores, on_host
 
 COLLECTIVES = """
     import torch
-    from ppo_and_friends import comm as comm_module
+    from collectives import check_all
 
     class Spy:
         def __init__(self, world):
@@ -22,33 +22,6 @@ COLLECTIVES = """
         def __getattr__(self, name):
             self.seen.append(name)
             return getattr(self.world, name)
-
-    def check_tensors(comm, size):
-        total = size * (size + 1) // 2
-        for dtype in (torch.float32, torch.float64, torch.int64):
-            base = torch.arange(6, dtype=dtype).reshape(2, 3)
-            for name, factor in (("sum_", total), ("max_", size), ("broadcast_", 1)):
-                tensor = base * (comm.rank + 1)
-                memory = tensor.data_ptr()
-                getattr(comm, name)(tensor)
-                assert tensor.data_ptr() == memory
-                assert torch.equal(tensor, base * factor), (name, tensor)
-
-    def check_equal_bits(comm):
-        torch.manual_seed(comm.rank)
-        tensor = torch.randn(1001, requires_grad=True)
-        comm.sum_(tensor)
-        same = tensor.detach().clone()
-        comm.broadcast_(same)
-        assert torch.equal(tensor, same)
-
-    def check_bytes(comm, size):
-        for comm_module.CHUNK in (1 << 30, 7):
-            parts = comm.gather_bytes(bytes([comm.rank]) * (10 * comm.rank + 1))
-            assert parts == ([bytes([r]) * (10 * r + 1) for r in range(size)] if comm.rank == 0 else None)
-            assert comm.gather_bytes(b"") == ([b""] * size if comm.rank == 0 else None)
-            assert comm.broadcast_bytes(b"0123456789" if comm.rank == 0 else None) == b"0123456789"
-            assert comm.broadcast_bytes(b"zero" if comm.rank == 0 else b"longer than zero") == b"zero"
 
     def check_one_allreduce_on_own_memory(comm):
         comm._world = spy = Spy(comm._world)
@@ -61,11 +34,7 @@ COLLECTIVES = """
         raise AssertionError("a tensor that is not contiguous was reduced through a copy")
 
     def main(comm):
-        check_tensors(comm, comm.size)
-        check_equal_bits(comm)
-        check_bytes(comm, comm.size)
-        assert comm.calls == {"sum_": 4, "max_": 3, "broadcast_": 4, "gather_bytes": 4, "broadcast_bytes": 4}
-        assert (comm.local_rank, comm.local_size) == (comm.rank, comm.size)
+        check_all(comm)
         check_one_allreduce_on_own_memory(comm)
         print(f"good {comm.rank} of {comm.size}")
 """
@@ -74,7 +43,7 @@ COLLECTIVES = """
 @needs_mpirun
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_collectives_are_right_and_equal_on_every_rank(ranks: int) -> None:
-    result = run(ranks, COLLECTIVES)
+    result = run(ranks, COLLECTIVES, PYTHONPATH=TEST_PATH)
     assert result.returncode == 0, result.stderr
     assert all(f"good {rank} of {ranks}" in result.stdout for rank in range(ranks))
 

@@ -40,10 +40,9 @@ def test_detect(environ: dict[str, str], size: int, rank: int, family: str) -> N
     assert (found.size, found.rank, found.family) == (size, rank, family)
 
 
-@pytest.mark.parametrize("variable", ["TORCHELASTIC_RUN_ID", "PMIX_RANK"])
-def test_launchers_that_mpi_cannot_join_are_refused(variable: str) -> None:
-    with pytest.raises(UserError, match=variable):
-        detect({variable: "0"})
+def test_a_launcher_that_mpi_cannot_join_is_refused() -> None:
+    with pytest.raises(UserError, match="PMIX_RANK"):
+        detect({"PMIX_RANK": "0"})
 
 
 @pytest.mark.parametrize(

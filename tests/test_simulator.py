@@ -223,13 +223,15 @@ def test_state_of_before_there_was_a_choice_is_the_cpus(
 def test_gpu_of_a_rank_is_claimed_before_its_worlds_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     claimed: list[torch.device] = []
     monkeypatch.setattr(simulator, "obstacle", lambda: "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", claimed.append)
     config, second = experiment(SimEnv(InvertedPendulum(), "warp")), Ranks()
-    second.local_rank = 3
     with pytest.raises(UserError, match="--simulator warp with 2 ranks: add --allow_mpi_gpu"):
         simulator.choose_simulator(config, RunConfig(test=True), second)
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", "3")
     simulator.choose_simulator(config, RunConfig(test=True, allow_mpi_gpu=True), second)
+    monkeypatch.delenv("OMPI_COMM_WORLD_LOCAL_RANK")
     for device in ("cpu", "cuda", "cuda:1"):
         simulator.choose_simulator(config, RunConfig(test=True, device=device), SoloComm())
     assert [device.index for device in claimed] == [1, 0, 0, 1]

@@ -17,7 +17,6 @@ reports.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppo_and_friends.devices import own_gpu
 from ppo_and_friends.errors import EnvironmentFailure, UserError
-from ppo_and_friends.launch import LOCAL_RANK_VARIABLES
 from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, TensorSpec, Tree, tree_map
 from ppo_and_friends.vector.tensor_interfaces import Answer, Interface, action_space, owner, recognize
 
@@ -68,7 +67,7 @@ class TensorEnv:
         Raises:
             UserError: the factory raises, or what it gives has none of the interfaces, other rows, or no tensors.
         """
-        device = _own_device() if self.device == "auto" else self.device
+        device = str(own_gpu()) if self.device == "auto" else self.device
         settings = {**self.kwargs, "render_mode": "rgb_array"} if render else self.kwargs
         name = self.name or getattr(self.factory, "__name__", "The environment")
         try:
@@ -282,11 +281,3 @@ def _map(function: Callable[..., Tensor], obs: Obs, *others: Obs) -> Obs:
 def _like(rows: Tensor, part: Tensor) -> Tensor:
     """`[N]` with as many axes as `part`."""
     return rows.view(-1, *[1] * (part.dim() - 1))
-
-
-def _own_device() -> str:
-    """This rank's GPU: the same that its networks take."""
-    if not torch.cuda.is_available():
-        return "cpu"
-    local_rank = next((int(os.environ[name]) for name in LOCAL_RANK_VARIABLES if name in os.environ), 0)
-    return f"cuda:{local_rank % torch.cuda.device_count()}"

@@ -13,7 +13,6 @@ is bootstrapped from, as rl_games does everywhere (`value_bootstrap`).
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppo_and_friends.devices import own_gpu
 from ppo_and_friends.errors import EnvironmentFailure, UserError
-from ppo_and_friends.launch import LOCAL_RANK_VARIABLES
 from ppo_and_friends.types import ActionSpace, GroupSpec, Obs, Spec, Step, TensorSpec
 from ppo_and_friends.vector.isaacgym.memory import share
 from ppo_and_friends.vector.isaacgym.process import ServerProcess, interpreter
@@ -64,10 +63,9 @@ class IsaacGymEnv:
         Raises:
             UserError: there is no such device.
         """
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if self.device == "auto":
-            local_rank = next((int(os.environ[name]) for name in LOCAL_RANK_VARIABLES if name in os.environ), 0)
-            return torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
+            return own_gpu()
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         try:
             device = torch.device(self.device)
         except RuntimeError:
