@@ -9,7 +9,8 @@ The settings are those that IsaacGymEnvs trains each task with. What stays diffe
 - Other rows than a task's own change the size of the minibatches there as here, not their number.
 - Its mean return is a running mean of about the last 100 episodes, weighted step by step; ours is that of the last
   iterations in which at least 100 ended. Both are unscaled.
-- A time limit is bootstrapped in every task: where IsaacGymEnvs says nothing, rl_games 1.6.5 does it.
+- A time limit is bootstrapped in the tasks for which IsaacGymEnvs asks for it, as its rl_games (1.6.1) did; left alone,
+  1.6.5 does it in all.
 - Neither side logs, evaluates or saves while it is timed; rl_games still computes what it would log.
 """
 
@@ -52,18 +53,25 @@ class Settings:
     schedule_type: str = "legacy"
     bounds_loss_coef: float = 1e-4
     mixed_precision: bool = False
+    value_bootstrap: bool = False
     truncate_grads: bool = True
     activation: str = "elu"
 
 
+_LEGS: dict[str, Any] = {"mixed_precision": True, "value_bootstrap": True}
 _FLIGHT: dict[str, Any] = {"learning_rate": 1e-3, "kl_threshold": 0.016}
-_HAND: dict[str, Any] = {"learning_rate": 5e-4, "kl_threshold": 0.016, "schedule_type": "standard"}
+_HAND: dict[str, Any] = {
+    "learning_rate": 5e-4,
+    "kl_threshold": 0.016,
+    "schedule_type": "standard",
+    "value_bootstrap": True,
+}
 TASKS = {
     "IsaacCartpole": Settings(512, 16, 8192, 8, (32, 32), 0.1, 4),
-    "IsaacAnt": Settings(4096, 16, 32768, 4, (256, 128, 64), 0.01, 2, mixed_precision=True, truncate_grads=False),
-    "IsaacHumanoid": Settings(4096, 32, 32768, 5, (400, 200, 100), 0.01, 4, 5e-4, mixed_precision=True),
+    "IsaacAnt": Settings(4096, 16, 32768, 4, (256, 128, 64), 0.01, 2, **_LEGS, truncate_grads=False),
+    "IsaacHumanoid": Settings(4096, 32, 32768, 5, (400, 200, 100), 0.01, 4, 5e-4, **_LEGS),
     "IsaacBallBalance": Settings(4096, 16, 8192, 8, (128, 64, 32), 0.1, 4),
-    "IsaacAnymal": Settings(4096, 24, 32768, 5, (256, 128, 64), 1.0, 2, bounds_loss_coef=1e-3, mixed_precision=True),
+    "IsaacAnymal": Settings(4096, 24, 32768, 5, (256, 128, 64), 1.0, 2, bounds_loss_coef=1e-3, **_LEGS),
     "IsaacQuadcopter": Settings(8192, 8, 16384, 8, (256, 256, 128), 0.1, 2, **_FLIGHT),
     "IsaacIngenuity": Settings(4096, 16, 16384, 8, (256, 256, 128), 0.01, 2, **_FLIGHT),
     "IsaacCrazyflie": Settings(
@@ -107,7 +115,7 @@ def parameters(name: str, rows: int, steps: int, seed: int, device: str, folder:
         "normalize_input": True,
         "normalize_value": True,
         "normalize_advantage": True,
-        "value_bootstrap": True,
+        "value_bootstrap": its.value_bootstrap,
         "mixed_precision": its.mixed_precision,
         "ppo": True,
         "print_stats": False,

@@ -1,7 +1,7 @@
-"""CUDA graphs, applied from outside: what an iteration launches is recorded once, and replayed by a call for each part.
+"""CUDA graphs, applied from outside: what an iteration launches is recorded once, and replayed.
 
-With thousands of rows on a GPU, Python and the driver need longer to launch a small kernel than the GPU to run it. Three
-functions wait for nothing and decide nothing in Python: the rollout (`Collector.collect`), what is made of it
+With thousands of rows on a GPU, Python and the driver need longer to launch a small kernel than the GPU to run it.
+Three functions wait for nothing and decide nothing in Python: the rollout (`Collector.collect`), what is made of it
 (`PPO.digest`) and an epoch (`Learner.epoch`). Each runs as it is at first, which loads its kernels and makes its
 storage; then it is recorded, and from then on replayed, with results in the same tensors. All that changes from one
 replay to the next lives in tensors: counters, the learning rate, the states of the generators.

@@ -27,7 +27,7 @@ class Rollout:
     actor_states  [C, N, S]      the actor core's state before each chunk
     restarted                    every row was reset before this rollout, whether its episode had ended or not
     logs          [T, K, N]      what GroupSpec.logs names
-    continues     [T, N]         1 where an end is none for the score, NaN where nothing was said; None: nothing ever was
+    continues     [T, N]         1 where an end is none for the score, NaN where nothing was said; or None
     """
 
     obs: Obs

@@ -131,6 +131,8 @@ def test_rl_games_trains_with_the_launchers_settings(name: str) -> None:
         max_grad_norm=config["grad_norm"] if config["truncate_grads"] else inf,
         target_kl=config["kl_threshold"],
         kl_reference="previous_visit",
+        kl_schedule={"legacy": "minibatch", "standard": "epoch"}[config["schedule_type"]],
+        timeout_value="acted_on" if config["value_bootstrap"] else "none",
         normalize_rewards=False,
         normalize_values=config["normalize_value"],
         observation_clip=5.0,

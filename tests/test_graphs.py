@@ -39,9 +39,20 @@ def test_recorded_iterations_are_those_of_plain_ones() -> None:
     recorded, other, said = trained(7)
     parts = (recorded.collect, recorded.digest, recorded.groups[0].learner.epoch)
     assert not said and all(isinstance(part, Recorded) and part.graph is not None for part in parts)
-    torch.testing.assert_close(recorded.groups[0].learner.flat.values, plain.groups[0].learner.flat.values, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        recorded.groups[0].learner.flat.values, plain.groups[0].learner.flat.values, rtol=1e-4, atol=1e-5
+    )
     for mine, theirs in zip(one, other, strict=True):
-        for name in ("timesteps", "episodes", "mean_return", "mean_length", "value_loss", "kl", "lr", "rollout_simulation_failures"):
+        for name in (
+            "timesteps",
+            "episodes",
+            "mean_return",
+            "mean_length",
+            "value_loss",
+            "kl",
+            "lr",
+            "rollout_simulation_failures",
+        ):
             assert mine[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-5, nan_ok=True), name
 
 
