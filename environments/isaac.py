@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
-from typing import Any
 
-from environments.settings import net
+from environments.settings import net, simulated
 from ppo_and_friends.config import Experiment, NetConfig, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import constant
@@ -39,19 +38,13 @@ def elu(*hidden: int) -> NetConfig:
     return replace(net(*hidden, activation="elu"), shared=True, initialization="default")
 
 
-def _experiment(task: Any, num_timesteps: int, rows: int, ppo: PPOConfig, net: NetConfig) -> Experiment:
-    from ppo_and_friends.vector.sim.task_env import SimEnv
-
-    return Experiment(env=SimEnv(task=task), num_timesteps=num_timesteps, envs_per_proc=rows, ppo=ppo, net=net)
-
-
 @experiment("IsaacCartpole")
 def isaac_cartpole() -> Experiment:
     """Balance a pole on a cart that is pushed with up to 400 N; 500 is perfect."""
     from environments.tasks.isaac_cartpole import IsaacCartpole
 
     ppo = replace(RL_GAMES, steps_per_row=16, minibatches=1, epochs=8, reward_scale=0.1, value_weight=4.0)
-    return _experiment(IsaacCartpole(), 819_200, 512, ppo, elu(32, 32))
+    return simulated(IsaacCartpole(), 819_200, 512, ppo, elu(32, 32))
 
 
 @experiment("IsaacAnt")
@@ -64,7 +57,7 @@ def isaac_ant() -> Experiment:
     ppo = replace(
         RL_GAMES, steps_per_row=16, minibatches=2, epochs=4, reward_scale=0.01, value_weight=2.0, max_grad_norm=inf
     )
-    return _experiment(IsaacAnt(), 32_768_000, 4096, ppo, elu(256, 128, 64))
+    return simulated(IsaacAnt(), 32_768_000, 4096, ppo, elu(256, 128, 64))
 
 
 @experiment("IsaacHumanoid")
@@ -75,7 +68,7 @@ def isaac_humanoid() -> Experiment:
     ppo = replace(
         RL_GAMES, lr=constant(5e-4), steps_per_row=32, minibatches=4, epochs=5, reward_scale=0.01, value_weight=4.0
     )
-    return _experiment(IsaacHumanoid(), 131_072_000, 4096, ppo, elu(400, 200, 100))
+    return simulated(IsaacHumanoid(), 131_072_000, 4096, ppo, elu(400, 200, 100))
 
 
 @experiment("IsaacBallBalance")
@@ -84,7 +77,7 @@ def isaac_ball_balance() -> Experiment:
     from environments.tasks.isaac_ball_balance import IsaacBallBalance
 
     ppo = replace(RL_GAMES, steps_per_row=16, minibatches=8, epochs=8, reward_scale=0.1, value_weight=4.0)
-    return _experiment(IsaacBallBalance(), 16_384_000, 4096, ppo, elu(128, 64, 32))
+    return simulated(IsaacBallBalance(), 16_384_000, 4096, ppo, elu(128, 64, 32))
 
 
 @experiment("IsaacAnymal")
@@ -93,7 +86,7 @@ def isaac_anymal() -> Experiment:
     from environments.tasks.isaac_anymal import IsaacAnymal
 
     ppo = replace(RL_GAMES, steps_per_row=24, minibatches=3, epochs=5, value_weight=2.0, bounds_weight=1e-3)
-    return _experiment(IsaacAnymal(), 98_304_000, 4096, ppo, elu(256, 128, 64))
+    return simulated(IsaacAnymal(), 98_304_000, 4096, ppo, elu(256, 128, 64))
 
 
 FLIGHT = replace(
@@ -125,7 +118,7 @@ def isaac_quadcopter() -> Experiment:
     from environments.tasks.isaac_quadcopter import IsaacQuadcopter
 
     ppo = replace(FLIGHT, steps_per_row=8, reward_scale=0.1)
-    return _experiment(IsaacQuadcopter(), 32_768_000, 8192, ppo, elu(256, 256, 128))
+    return simulated(IsaacQuadcopter(), 32_768_000, 8192, ppo, elu(256, 256, 128))
 
 
 @experiment("IsaacIngenuity")
@@ -133,7 +126,7 @@ def isaac_ingenuity() -> Experiment:
     """Fly the Mars helicopter to one target after another; 14 000 is the bound."""
     from environments.tasks.isaac_ingenuity import IsaacIngenuity
 
-    return _experiment(IsaacIngenuity(), 32_768_000, 4096, FLIGHT, elu(256, 256, 128))
+    return simulated(IsaacIngenuity(), 32_768_000, 4096, FLIGHT, elu(256, 256, 128))
 
 
 @experiment("IsaacCrazyflie")
@@ -143,7 +136,7 @@ def isaac_crazyflie() -> Experiment:
 
     ppo = replace(FLIGHT, lr=constant(1e-4))
     networks = replace(net(256, 256, 128), shared=True, initialization="default")
-    return _experiment(IsaacCrazyflie(), 65_536_000, 4096, ppo, networks)
+    return simulated(IsaacCrazyflie(), 65_536_000, 4096, ppo, networks)
 
 
 @experiment("IsaacShadowHand")
@@ -151,7 +144,7 @@ def isaac_shadow_hand() -> Experiment:
     """Turn a cube to one goal after another in the hand of 24 joints; all of the state is seen."""
     from environments.tasks.isaac_shadow_hand import IsaacShadowHand
 
-    return _experiment(IsaacShadowHand(), 655_360_000, 16384, HANDS, elu(512, 512, 256, 128))
+    return simulated(IsaacShadowHand(), 655_360_000, 16384, HANDS, elu(512, 512, 256, 128))
 
 
 @experiment("IsaacShadowHandAsymmetric")
@@ -166,7 +159,7 @@ def isaac_shadow_hand_asymmetric() -> Experiment:
     actor, critic = elu(400, 400, 200, 100).actor, elu(512, 512, 256, 128).actor
     networks = NetConfig(actor=actor, critic=critic, initialization="default")
     ppo = replace(HANDS, minibatches=8, epochs=8)
-    return _experiment(openai_shadow_hand(), 1_310_720_000, 16384, ppo, networks)
+    return simulated(openai_shadow_hand(), 1_310_720_000, 16384, ppo, networks)
 
 
 @experiment("IsaacAllegroHand")
@@ -174,4 +167,4 @@ def isaac_allegro_hand() -> Experiment:
     """Turn a cube to one goal after another in the hand of 16 joints."""
     from environments.tasks.isaac_allegro_hand import IsaacAllegroHand
 
-    return _experiment(IsaacAllegroHand(), 655_360_000, 16384, HANDS, elu(512, 256, 128))
+    return simulated(IsaacAllegroHand(), 655_360_000, 16384, HANDS, elu(512, 256, 128))
