@@ -11,20 +11,13 @@ Scores are means over seeds 1, 2 and 3, +- their spread, of 100 deterministic wh
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from environments.settings import ADAPTIVE, ADAPTIVE_NET, WIDE, net
-from ppo_and_friends.config import Experiment, NetConfig, PPOConfig
+from environments.settings import ADAPTIVE, ADAPTIVE_NET, WIDE, net, simulated
+from ppo_and_friends.config import Experiment, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import linear
 
 _PPO = PPOConfig(lr=linear(3e-4, 0.0), epochs=10, minibatches=32, steps_total=2048)
-
-
-def _experiment(task: Any, num_timesteps: int, rows: int, ppo: PPOConfig, net: NetConfig) -> Experiment:
-    from ppo_and_friends.vector.sim.task_env import SimEnv
-
-    return Experiment(env=SimEnv(task=task), num_timesteps=num_timesteps, envs_per_proc=rows, ppo=ppo, net=net)
 
 
 @experiment("Ant")
@@ -38,7 +31,7 @@ def ant() -> Experiment:
     """
     from environments.tasks.ant import Ant
 
-    return _experiment(Ant(), 3_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
+    return simulated(Ant(), 3_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
 
 
 @experiment("AntRandomized")
@@ -69,7 +62,7 @@ def ant_randomized() -> Experiment:
         actions=(Noise(range=(0.0, 0.02), distribution="gaussian"),),
         frequency=600,
     )
-    return _experiment(task, 3_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
+    return simulated(task, 3_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
 
 
 @experiment("HalfCheetah")
@@ -83,7 +76,7 @@ def half_cheetah() -> Experiment:
     """
     from environments.tasks.half_cheetah import HalfCheetah
 
-    return _experiment(HalfCheetah(), 3_000_000, 16, WIDE, net(256, 256, activation="relu", log_std_init=-1.0))
+    return simulated(HalfCheetah(), 3_000_000, 16, WIDE, net(256, 256, activation="relu", log_std_init=-1.0))
 
 
 @experiment("Hopper")
@@ -95,7 +88,7 @@ def hopper() -> Experiment:
     """
     from environments.tasks.hopper import Hopper
 
-    return _experiment(Hopper(), 3_000_000, 16, _PPO, net(64, 64))
+    return simulated(Hopper(), 3_000_000, 16, _PPO, net(64, 64))
 
 
 @experiment("Walker2d")
@@ -107,7 +100,7 @@ def walker2d() -> Experiment:
     """
     from environments.tasks.walker2d import Walker2d
 
-    return _experiment(Walker2d(), 3_000_000, 16, WIDE, net(256, 256, activation="relu", log_std_init=-1.0))
+    return simulated(Walker2d(), 3_000_000, 16, WIDE, net(256, 256, activation="relu", log_std_init=-1.0))
 
 
 @experiment("Swimmer")
@@ -121,7 +114,7 @@ def swimmer() -> Experiment:
     from environments.tasks.swimmer import Swimmer
 
     ppo = replace(_PPO, gamma=0.9999, gae_lambda=0.98)
-    return _experiment(Swimmer(), 1_000_000, 4, ppo, net(64, 64))
+    return simulated(Swimmer(), 1_000_000, 4, ppo, net(64, 64))
 
 
 @experiment("Humanoid")
@@ -133,7 +126,7 @@ def humanoid() -> Experiment:
     """
     from environments.tasks.humanoid import Humanoid
 
-    return _experiment(Humanoid(), 2_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
+    return simulated(Humanoid(), 2_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
 
 
 @experiment("HumanoidStandup")
@@ -145,7 +138,7 @@ def humanoid_standup() -> Experiment:
     """
     from environments.tasks.humanoid_standup import HumanoidStandup
 
-    return _experiment(HumanoidStandup(), 2_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
+    return simulated(HumanoidStandup(), 2_000_000, 64, ADAPTIVE, ADAPTIVE_NET)
 
 
 @experiment("InvertedPendulum")
@@ -157,7 +150,7 @@ def inverted_pendulum() -> Experiment:
     """
     from environments.tasks.inverted_pendulum import InvertedPendulum
 
-    return _experiment(InvertedPendulum(), 300_000, 8, _PPO, net(64, 64))
+    return simulated(InvertedPendulum(), 300_000, 8, _PPO, net(64, 64))
 
 
 @experiment("InvertedDoublePendulum")
@@ -172,4 +165,4 @@ def inverted_double_pendulum() -> Experiment:
     from environments.tasks.inverted_double_pendulum import InvertedDoublePendulum
 
     ppo = replace(_PPO, normalize_observations=False, normalize_values=True)
-    return _experiment(InvertedDoublePendulum(), 1_000_000, 8, ppo, net(64, 64))
+    return simulated(InvertedDoublePendulum(), 1_000_000, 8, ppo, net(64, 64))

@@ -8,7 +8,9 @@ ADAPTIVE    rl_games' idea for EnvPool's MuJoCo: many rows, few large minibatche
 
 from __future__ import annotations
 
-from ppo_and_friends.config import Activation, BodyConfig, NetConfig, PPOConfig
+from typing import Any
+
+from ppo_and_friends.config import Activation, BodyConfig, Experiment, NetConfig, PPOConfig
 from ppo_and_friends.schedules import constant, linear
 
 
@@ -16,6 +18,13 @@ def net(*hidden: int, activation: Activation = "tanh", log_std_init: float = 0.0
     """Actor and critic alike, with layers of these widths."""
     body = BodyConfig(hidden=hidden, activation=activation)
     return NetConfig(actor=body, critic=body, log_std_init=log_std_init)
+
+
+def simulated(task: Any, num_timesteps: int, rows: int, ppo: PPOConfig, net: NetConfig) -> Experiment:
+    """Train on a task of MuJoCo in so many rows. MuJoCo is imported when it is launched, not when it is listed."""
+    from ppo_and_friends.vector.sim.task_env import SimEnv
+
+    return Experiment(env=SimEnv(task=task), num_timesteps=num_timesteps, envs_per_proc=rows, ppo=ppo, net=net)
 
 
 WIDE = PPOConfig(lr=linear(1e-3, 0.0), stop_kl=0.03, normalize_values=True, epochs=10, minibatches=32, steps_total=2048)

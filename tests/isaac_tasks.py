@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 from environments.tasks.isaac_allegro_hand import IsaacAllegroHand
+from environments.tasks.isaac_ant import IsaacAnt
+from environments.tasks.isaac_anymal import IsaacAnymal
+from environments.tasks.isaac_ball_balance import IsaacBallBalance
+from environments.tasks.isaac_cartpole import IsaacCartpole
+from environments.tasks.isaac_humanoid import IsaacHumanoid
 from environments.tasks.isaac_shadow_hand import IsaacShadowHand, openai_shadow_hand
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.task_env import TaskEnv, choose_gl_backend
@@ -21,6 +26,7 @@ from ppo_and_friends.vector.sim.batch_cpu import BatchSim  # after choose_gl_bac
 HALF = math.sqrt(0.5)
 QUARTER_TURN = {"x": (HALF, HALF, 0.0, 0.0), "y": (HALF, 0.0, HALF, 0.0), "z": (HALF, 0.0, 0.0, HALF)}
 
+ROBOTS = (IsaacCartpole, IsaacAnt, IsaacHumanoid, IsaacBallBalance, IsaacAnymal)
 HANDS = {"shadow": IsaacShadowHand(), "openai": openai_shadow_hand(), "allegro": IsaacAllegroHand()}
 each_hand = pytest.mark.parametrize("task", HANDS.values(), ids=HANDS)
 SHADOW_PLACE = (0.0, -0.39, 0.56)  # of the goal
@@ -89,7 +95,7 @@ class HeldSim:
 class HeldDraw:
     """A `Draw` of one number throughout."""
 
-    def __init__(self, sim: HeldSim) -> None:
+    def __init__(self, sim: Any) -> None:
         self._sim = sim
 
     def uniform(self, rows: Tensor, low: float, high: float, size: int) -> Tensor:
@@ -113,3 +119,36 @@ def one_round(task: Any, source: BatchSim, dtype: torch.dtype, device: str = "cp
     task.reset(sim, memory, rows, HeldDraw(sim))
     assert isinstance(shown.actor, Tensor) and isinstance(shown.critic, Tensor)
     return [shown.actor, shown.critic, reward, *log.values(), sim.bind("qpos"), sim.bind("ctrl"), ends.to(dtype)]
+
+
+class World:
+    """One robot in float64, whose state is written directly."""
+
+    def __init__(self, task: Any, rows: int = 1) -> None:
+        self.env = exact(task, rows, 3)
+        self.task, self.sim, self.memory = task, self.env.sim, self.env._memory
+
+    def set(self, field: str, values: Any, start: int = 0) -> None:
+        put(self.env, field, start, *values)
+
+    def seen(self) -> Tensor:
+        return torch.tensor(seen(self.env), dtype=torch.float64)
+
+    def outcome(self) -> tuple[float, bool, dict[str, Tensor]]:
+        reward, ended, log = self.task.reward_done(self.sim, self.memory, self.memory["action"])
+        return float(reward[0]), bool(ended[0]), log
+
+    def step(self, action: Any, times: int = 1) -> Any:
+        action = torch.as_tensor(action, dtype=torch.float32).expand(self.sim.rows, self.task.actions)
+        return [self.env.step((action,))[0] for _ in range(times)][-1]
+
+    def joint(self, name: str) -> int:
+        """Its place among the joints that actions move."""
+        model = self.task.model()
+        names = [model.joint(model.actuator_trnid[i, 0]).name for i in range(model.nu)]
+        return names.index(name)
+
+
+def assert_near(actual: Any, expected: Any, tolerance: float = 1e-6) -> None:
+    actual, expected = (torch.as_tensor(value, dtype=torch.float64) for value in (actual, expected))
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from gymnasium_tasks import TASKS
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from toys import experiment
-from worlds import TASKS, device_env, random_actions
+from worlds import device_env, random_actions
 
 from environments.tasks.half_cheetah import HalfCheetah
 from environments.tasks.inverted_double_pendulum import InvertedDoublePendulum

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from isaac_world import TASKS, World, assert_near
+from isaac_tasks import ROBOTS, World, assert_near
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppo_and_friends.vector.sim.batch_cpu import BatchSim
 from ppo_and_friends.vector.sim.task_env import SimEnv, TaskEnv
 
-each_task = pytest.mark.parametrize("task_class", TASKS, ids=lambda task_class: task_class.__name__)
+each_task = pytest.mark.parametrize("task_class", ROBOTS, ids=lambda task_class: task_class.__name__)
 
 
 @each_task

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from isaac_world import World, assert_near
+from isaac_tasks import World, assert_near
 from torch import Tensor
 
 from environments.tasks.isaac_ant import IsaacAnt

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium_tasks import TASKS
 
 from environments.tasks.ant import Ant
 from environments.tasks.common import sum_columns
@@ -31,17 +32,6 @@ choose_gl_backend()
 
 from ppo_and_friends.vector.sim.batch_cpu import BatchSim  # after choose_gl_backend: it imports mujoco
 
-TASKS = (
-    Ant,
-    HalfCheetah,
-    Hopper,
-    Walker2d,
-    Swimmer,
-    Humanoid,
-    HumanoidStandup,
-    InvertedPendulum,
-    InvertedDoublePendulum,
-)
 each_task = pytest.mark.parametrize("task_class", TASKS, ids=lambda task_class: task_class.__name__)
 ROWS, SEED = 2, 5
 

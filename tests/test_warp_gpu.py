@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 import warp
+from gymnasium_tasks import TASKS
 from torch import Tensor
-from worlds import TASKS, comparable, random_actions, rows_of
+from worlds import comparable, random_actions, rows_of
 
 from environments.tasks.ant import Ant
 from environments.tasks.half_cheetah import HalfCheetah

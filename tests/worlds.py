@@ -8,15 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from environments.tasks.ant import Ant
-from environments.tasks.half_cheetah import HalfCheetah
-from environments.tasks.hopper import Hopper
-from environments.tasks.humanoid import Humanoid
-from environments.tasks.humanoid_standup import HumanoidStandup
-from environments.tasks.inverted_double_pendulum import InvertedDoublePendulum
-from environments.tasks.inverted_pendulum import InvertedPendulum
-from environments.tasks.swimmer import Swimmer
-from environments.tasks.walker2d import Walker2d
 from ppo_and_friends.vector.sim.camera import choose_gl_backend
 
 choose_gl_backend()
@@ -26,18 +17,6 @@ import mujoco  # after choose_gl_backend, and so is what imports it
 from ppo_and_friends.vector.sim.device_env import DeviceTaskEnv
 from ppo_and_friends.vector.sim.warp_gpu import WarpSim, supported
 from ppo_and_friends.vector.sim.warp_limits import Limits
-
-TASKS = (
-    Ant,
-    HalfCheetah,
-    Hopper,
-    Walker2d,
-    Swimmer,
-    Humanoid,
-    HumanoidStandup,
-    InvertedPendulum,
-    InvertedDoublePendulum,
-)
 
 
 def comparable(task: Any) -> Any:

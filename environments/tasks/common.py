@@ -22,6 +22,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.render import explain_backend
 from ppo_and_friends.types import ActionSpace, Obs, TensorSpec
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import constant, write_rows
 
 LANES = 8  # accumulators of NumPy's pairwise summation
 
@@ -51,7 +52,12 @@ class GymnasiumTask:
     @cached_property
     def dt(self) -> float:
         """Seconds of simulated time for one action."""
-        return float(self.model().opt.timestep * self.substeps)
+        return self.timestep * self.substeps
+
+    @cached_property
+    def timestep(self) -> float:
+        """Seconds of one step of the simulator."""
+        return float(self.model().opt.timestep)
 
     @property
     def action(self) -> ActionSpace:
@@ -92,8 +98,8 @@ class GymnasiumTask:
             velocity_noise = scale * draw.normal(rows, qvel.shape[1])
         else:
             velocity_noise = draw.uniform(rows, -scale, scale, qvel.shape[1])
-        qpos.copy_(torch.where(rows[:, None], qpos + position_noise, qpos))
-        qvel.copy_(torch.where(rows[:, None], qvel + velocity_noise, qvel))
+        write_rows(qpos, rows, qpos + position_noise)
+        write_rows(qvel, rows, qvel + velocity_noise)
 
 
 def mujoco_module() -> Any:
@@ -137,7 +143,7 @@ def load_model(xml_file: str) -> Any:
 def symmetric_obs(parts: tuple[Tensor, ...]) -> Obs:
     """Join `parts` ([N, *]) into one observation for actor and critic; every action is legal."""
     observation = torch.cat(parts, 1)
-    return Obs(observation, observation, constant_false((observation.shape[0], 0), observation.device))
+    return Obs(observation, observation, no_mask(observation))
 
 
 def sum_columns(values: Tensor) -> Tensor:
@@ -167,11 +173,10 @@ def inside(values: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def never(sim: Simulation) -> Tensor:
-    """[N] False: the `terminated` of a task without an end of its own."""
-    return constant_false((sim.rows,), sim.device)
+    """[N] False: the `terminated` of a task without an end of its own. Nobody may write it."""
+    return constant((False,), sim, torch.bool).expand(sim.rows)
 
 
-@cache
-def constant_false(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """One tensor for all that ask, so nobody may write it."""
-    return torch.zeros(shape, dtype=torch.bool, device=device)
+def no_mask(observation: Tensor) -> Tensor:
+    """[N, 0] bool: every action is legal."""
+    return constant((), observation, torch.bool).expand(len(observation), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from math import inf
 from typing import Any, ClassVar
 
@@ -86,12 +86,17 @@ class Humanoid(HumanoidBody):
 
     name: ClassVar[str] = "Humanoid (Gymnasium v5 semantics)"
 
+    @cached_property
+    def masses(self) -> tuple[tuple[float, ...], float]:
+        """Of each body, and of all, in kg."""
+        masses = self.model().body_mass
+        return tuple(masses.tolist()), float(masses.sum())
+
     def position(self, sim: Simulation) -> Tensor:
         """[N, 2], the centre of mass, summed body by body."""
-        masses = self.model().body_mass
+        masses, total = self.masses
         bodies = sim.bind("xipos")[:, :, :2].unbind(1)
-        moments = reduce(torch.add, (float(mass) * at for mass, at in zip(masses, bodies, strict=True)))
-        return moments / float(masses.sum())
+        return reduce(torch.add, (mass * at for mass, at in zip(masses, bodies, strict=True))) / total
 
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         x_velocity, y_velocity = self.velocity(sim, memory)

@@ -31,7 +31,7 @@ class HumanoidStandup(HumanoidBody):
     name: ClassVar[str] = "HumanoidStandup (Gymnasium v5 semantics)"
 
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        up = sim.bind("qpos")[:, 2] / self.model().opt.timestep
+        up = sim.bind("qpos")[:, 2] / self.timestep
         control = self.ctrl_cost_weight * sum_of_squares(sim.bind("ctrl"))
         impact = self.impact_cost_weight * sum_of_squares(sim.bind("cfrc_ext").flatten(1))
         impact = impact.clamp(*self.impact_cost_range)

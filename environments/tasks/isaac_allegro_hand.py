@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from environments.tasks import isaac_hand_parts as parts
-from environments.tasks.isaac_hand import TIMESTEP, HandTask, Layouts, cube_body
+from environments.tasks.isaac_hand import HandTask, Layouts
+from environments.tasks.isaac_hand_model import contacts, cube_body, drive, hand_scene, joint
 from environments.tasks.isaac_hand_parts import Hand
-from environments.tasks.isaac_model import FLOOR, SCENERY, compile_model
 
 CUBE_START = (0.0, -0.2, 0.56)
 FINGERS = {  # place on the palm, and the rotation by which the outer fingers spread
@@ -37,6 +36,7 @@ class IsaacAllegroHand(HandTask):
     observation: Literal["full_state", "full", "full_no_vel"] = "full_state"
     substeps: int = 4
 
+    actions: ClassVar[int] = 16
     name: ClassVar[str] = "AllegroHand (Isaac Gym semantics)"
     hand: ClassVar[Hand] = Hand(
         ranges=FINGER_RANGES * len(FINGERS) + THUMB_RANGES,
@@ -56,54 +56,35 @@ class IsaacAllegroHand(HandTask):
         "full_no_vel": (parts.joints, *_POSES, parts.action),
     }
 
-    def model(self) -> Any:
-        return compile_model(_mjcf())
-
-
-def _mjcf() -> str:
-    """Places, lengths and masses are those of Wonik's description of the hand; fingers are capsules, whose inertia
-    is that of their shape. Ranges, gains and the pose of the palm are Isaac Gym's: palm up, fingers towards -y. The
-    drives' damping acts beyond their limit of effort too, which keeps joints below 5 rad/s: MuJoCo has no limit of
-    speed (Isaac Gym's asset has 7 rad/s), and without any the fingers throw the cube away within five steps."""
-    fingers = "".join(_finger(name, place, turn) for name, (place, turn) in FINGERS.items())
-    drives = "".join(
-        f'<position joint="{name}{number}" kp="3" inheritrange="1" forcerange="-0.5 0.5"/>'
-        for name in NAMES
-        for number in range(4)
-    )
-    return f"""
-<mujoco model="allegro_hand">
-  <compiler angle="radian" autolimits="true"/>
-  <option timestep="{TIMESTEP}" integrator="implicitfast" solver="Newton" iterations="10" ls_iterations="20"/>
-  <default>
-    <geom type="capsule" contype="1" conaffinity="0" condim="3" friction="1" rgba="0.22 0.23 0.26 1"/>
-    <joint armature="0.001" damping="0.1"/>
-    <default class="picture"><geom contype="0" conaffinity="0" mass="0"/></default>
-    <default class="tip"><geom rgba="0.85 0.86 0.9 1"/></default>
-  </default>
-  {SCENERY}
-  <worldbody>
-    {FLOOR}
-    <camera name="track" pos="0.28 -0.62 0.9" xyaxes="0.43 0.28 0 -0.1036 0.159 0.263" fovy="40"/>
-    <body pos="-0.01162 -0.13307 0.48489" quat="0.475892 0.522998 -0.522998 0.475892">
+    def mjcf(self) -> str:
+        """Places, lengths and masses are those of Wonik's description of the hand; fingers are capsules, whose inertia
+        is that of their shape. Ranges, gains and the pose of the palm are Isaac Gym's: palm up, fingers towards -y. The
+        drives' damping acts beyond their limit of effort too, which keeps joints below 5 rad/s: MuJoCo has no limit of
+        speed (Isaac Gym's asset has 7 rad/s), and without any the fingers throw the cube away within five steps."""
+        fingers = "".join(_finger(name, place, turn) for name, (place, turn) in FINGERS.items())
+        hand = f"""
+    <body pos="-0.01162 -0.13307 0.48489" quat="0.475892 0.522998 -0.522998 0.475892" childclass="hand">
       <geom name="palm" type="box" pos="-0.0093 0 -0.0475" size="0.0204 0.0565 0.0475"/>
       {fingers}
       {_thumb()}
-    </body>
-    {cube_body(0.0325, 400, CUBE_START)}
-  </worldbody>
-  <contact>{_self_contacts()}</contact>
-  <actuator>{drives}</actuator>
-</mujoco>"""
+    </body>"""
+        others = [f"{finger}{part}" for finger in FINGERS for part in ("proximal", "middle", "distal")]
+        return hand_scene(
+            hand + cube_body(0.0325, 400, CUBE_START),
+            'pos="0.28 -0.62 0.9" xyaxes="0.43 0.28 0 -0.1036 0.159 0.263"',
+            "".join(drive(f"{name}{number}", 3, 0.5) for name in NAMES for number in range(4)),
+            contacts(tuple(FINGERS), ("middle", "distal"), (*others, "palm"), "thumbdistal"),
+        )
 
 
 def _joint(name: str, number: int, axis: str) -> str:
-    low, high = (THUMB_RANGES if name == "thumb" else FINGER_RANGES)[number]
-    return f'<joint name="{name}{number}" axis="{axis}" range="{low} {high}"/>'
+    return joint(f"{name}{number}", axis, (THUMB_RANGES if name == "thumb" else FINGER_RANGES)[number])
 
 
 def _link(name: str, length: float, mass: float, radius: float = 0.0115, kind: str = "picture") -> str:
-    return f'<geom name="{name}" class="{kind}" fromto="0 0 0 0 0 {length}" size="{radius}" mass="{mass}"/>'
+    return (
+        f'<geom name="{name}" class="{kind}" type="capsule" fromto="0 0 0 0 0 {length}" size="{radius}" mass="{mass}"/>'
+    )
 
 
 def _finger(name: str, place: str, turn: str) -> str:
@@ -112,9 +93,9 @@ def _finger(name: str, place: str, turn: str) -> str:
       <body pos="{place}" quat="{turn}" gravcomp="1">
         {_joint(name, 0, "0 0 1")}{_link(f"{name}base", 0.0164, 0.0119)}
         <body pos="0 0 0.0164" gravcomp="1">
-          {_joint(name, 1, "0 1 0")}{_link(f"{name}proximal", 0.054, 0.065, kind="main")}
+          {_joint(name, 1, "0 1 0")}{_link(f"{name}proximal", 0.054, 0.065, kind="hand")}
           <body pos="0 0 0.054" gravcomp="1">
-            {_joint(name, 2, "0 1 0")}{_link(f"{name}middle", 0.0384, 0.0355, kind="main")}
+            {_joint(name, 2, "0 1 0")}{_link(f"{name}middle", 0.0384, 0.0355, kind="hand")}
             <body pos="0 0 0.0384" gravcomp="1">
               {_joint(name, 3, "0 1 0")}{_link(f"{name}distal", 0.0267, 0.0264, 0.012, "tip")}
             </body>
@@ -131,23 +112,10 @@ def _thumb() -> str:
         <body pos="-0.027 0.005 0.0399" gravcomp="1">
           {_joint("thumb", 1, "0 0 1")}{_link("thumbbase", 0.0177, 0.0119)}
           <body pos="0 0 0.0177" gravcomp="1">
-            {_joint("thumb", 2, "0 1 0")}{_link("thumbproximal", 0.0514, 0.038, kind="main")}
+            {_joint("thumb", 2, "0 1 0")}{_link("thumbproximal", 0.0514, 0.038, kind="hand")}
             <body pos="0 0 0.0514" gravcomp="1">
               {_joint("thumb", 3, "0 1 0")}{_link("thumbdistal", 0.0423, 0.0556, 0.012, "tip")}
             </body>
           </body>
         </body>
       </body>"""
-
-
-def _self_contacts() -> str:
-    """The pairs of the hand's own parts that may meet, without friction: neighbouring fingers, thumb and the rest."""
-    fingers = tuple(FINGERS)
-    pairs = [
-        (f"{finger}{part}", f"{neighbour}{part}")
-        for finger, neighbour in pairwise(fingers)
-        for part in ("middle", "distal")
-    ]
-    pairs += [("thumbdistal", f"{finger}{part}") for finger in fingers for part in ("proximal", "middle", "distal")]
-    pairs += [("thumbdistal", "palm")]
-    return "".join(f'<pair geom1="{first}" geom2="{second}" condim="1"/>' for first, second in pairs)

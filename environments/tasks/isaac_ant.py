@@ -9,9 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from environments.tasks.isaac_common import eye, scene, wrench_sensors
-from environments.tasks.isaac_locomotion import Locomotion, euler_angles, target_angle
-from ppo_and_friends.vector.sim.simulation import Simulation
+from environments.tasks.isaac_locomotion import Locomotion
+from environments.tasks.isaac_model import MOTORS, eye, scene, wrench_sensors
 
 # signs of x and y in which a leg points, its knee's axis, and the knee's limits in degrees
 LEGS = (
@@ -38,11 +37,10 @@ class IsaacAnt(Locomotion):
     speed_scale: ClassVar[float] = 0.2
     force_scale: ClassVar[float] = 0.1
 
-    def angles(self, sim: Simulation) -> tuple[Tensor, Tensor, Tensor]:
+    def wrapped(self, roll: Tensor, yaw: Tensor, bearing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Yaw and roll in [0, 2 pi)."""
-        qpos = sim.bind("qpos")
-        roll, yaw = (torch.remainder(angle, 2 * pi) for angle in euler_angles(qpos))
-        return yaw, roll, target_angle(qpos, yaw)
+        roll, yaw = torch.remainder(roll, 2 * pi), torch.remainder(yaw, 2 * pi)
+        return yaw, roll, bearing - yaw
 
     def limit_cost(self, scaled: Tensor, strengths: Tensor) -> Tensor:
         return self.limit_weight * (scaled > 0.99).sum(1)
@@ -59,7 +57,8 @@ class IsaacAnt(Locomotion):
       {legs}
     </body>"""
         # the robot meets the floor only: its own parts pass through each other
-        defaults = """
+        defaults = f"""
+    {MOTORS}
     <default class="ant">
       <joint armature=".01" damping=".1"/>
       <geom type="capsule" size=".08" density="5" friction="1.5 .1 .1" margin=".01" contype="0" material="body"/>

@@ -9,19 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from environments.tasks.isaac_common import (
-    FREE,
-    FREE_SPEEDS,
-    IsaacTask,
-    constant,
-    eye,
-    rotate,
-    rotate_inverse,
-    scene,
-    write,
-)
+from environments.tasks.isaac_common import FREE, FREE_SPEEDS, RobotTask, clipped_obs
+from environments.tasks.isaac_model import MOTORS, eye, scene
+from environments.tasks.isaac_rotations import rotate, rotate_inverse
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import constant, write_rows
 
 SECONDS = 0.02  # of simulated time for one action
 # signs of x and y of each leg, and its default joint angles: hip sideways, hip forward, knee
@@ -37,7 +30,7 @@ LARGEST_TOUCH = 1.0  # newtons
 
 
 @dataclass(frozen=True)
-class IsaacAnymal(IsaacTask):
+class IsaacAnymal(RobotTask):
     """Reward = linear + angular - torque, at least 0, each times the 0.02 s of a step.
 
     linear    linear_weight * exp(-|commanded - actual horizontal velocity|^2 / 0.25)
@@ -83,7 +76,7 @@ class IsaacAnymal(IsaacTask):
         quaternion = qpos[:, 3:FREE]
         down = constant((0.0, 0.0, -1.0), sim).expand(sim.rows, -1)
         command_scale = constant((self.linear_scale, self.linear_scale, self.spin_scale), sim)
-        return self.clipped(
+        return clipped_obs(
             (
                 self.linear_scale * rotate_inverse(quaternion, qvel[:, :3]),
                 self.spin_scale * qvel[:, 3:FREE_SPEEDS],
@@ -115,9 +108,9 @@ class IsaacAnymal(IsaacTask):
         angles = constant(DEFAULT, sim) * draw.uniform(rows, *self.joint_noise, self.actions)
         speeds = draw.uniform(rows, -self.velocity_noise, self.velocity_noise, self.actions)
         command = constant(self.largest_command, sim) * draw.uniform(rows, -1.0, 1.0, 3)
-        write(sim.bind("qpos")[:, FREE:], rows, angles)
-        write(sim.bind("qvel")[:, FREE_SPEEDS:], rows, speeds)
-        write(memory["command"], rows, command)
+        write_rows(sim.bind("qpos")[:, FREE:], rows, angles)
+        write_rows(sim.bind("qvel")[:, FREE_SPEEDS:], rows, speeds)
+        write_rows(memory["command"], rows, command)
         self.forget(memory, rows)
 
     def mjcf(self) -> str:
@@ -134,7 +127,8 @@ class IsaacAnymal(IsaacTask):
       {"".join(_leg(name, x, y) for name, (x, y, _) in LEGS.items())}
     </body>"""
         # the robot meets the floor only: its own parts pass through each other
-        defaults = """
+        defaults = f"""
+    {MOTORS}
     <default class="anymal"><geom type="capsule" contype="0" material="body"/></default>
     <position kp="85" kv="2" forcerange="-80 80"/>"""
         joints = (f"{leg}_{joint}" for leg in LEGS for joint in ("HAA", "HFE", "KFE"))

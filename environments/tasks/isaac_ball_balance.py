@@ -9,9 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from environments.tasks.isaac_common import FREE, FREE_SPEEDS, IsaacTask, constant, eye, scene, wrench_sensors, write
+from environments.tasks.isaac_common import FREE, FREE_SPEEDS, RobotTask, clipped_obs
+from environments.tasks.isaac_model import MOTORS, eye, scene, wrench_sensors
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import constant, write_rows
 
 TRAY_HEIGHT = 0.559
 LEG = 0.36  # length of each half of a leg
@@ -22,7 +24,7 @@ BALL_SPEEDS = FREE_SPEEDS + 2 * LEGS
 
 
 @dataclass(frozen=True)
-class IsaacBallBalance(IsaacTask):
+class IsaacBallBalance(RobotTask):
     """Reward = 1 / (1 + distance of the ball from a point above the tray's middle) * 1 / (1 + its speed).
 
     An action turns the targets of the three lower hinges by up to turn radians; the upper hinges are free, the feet
@@ -52,13 +54,13 @@ class IsaacBallBalance(IsaacTask):
         return super().start(sim)
 
     def controls(self, sim: Simulation, action: Tensor) -> Tensor:
-        lower, upper = self.limits(sim)
-        return (sim.bind("ctrl") + self.turn * action).clamp(lower[1::2], upper[1::2])
+        lower, upper = (constant(limits[1::2], sim) for limits in self.joint_limits)
+        return (sim.bind("ctrl") + self.turn * action).clamp(lower, upper)
 
     def observe(self, sim: Simulation, memory: Memory) -> Obs:
         qpos, qvel = sim.bind("qpos"), sim.bind("qvel")
         wrenches = self.measured(memory, self.force_scale * sim.bind("sensordata")).unflatten(1, (LEGS, 6))
-        return self.clipped(
+        return clipped_obs(
             (
                 qpos[:, FREE + 1 : BALL : 2],
                 qvel[:, FREE_SPEEDS + 1 : BALL_SPEEDS : 2],
@@ -87,8 +89,8 @@ class IsaacBallBalance(IsaacTask):
         position = torch.cat((distance[:, None] * direction, (lowest + (highest - lowest) * height)[:, None]), 1)
         down = torch.full_like(angle, -self.largest_speed)
         velocity = torch.cat((inwards[:, None] * direction, down[:, None]), 1)
-        write(sim.bind("qpos")[:, BALL : BALL + 3], rows, position)
-        write(sim.bind("qvel")[:, BALL_SPEEDS : BALL_SPEEDS + 3], rows, velocity)
+        write_rows(sim.bind("qpos")[:, BALL : BALL + 3], rows, position)
+        write_rows(sim.bind("qvel")[:, BALL_SPEEDS : BALL_SPEEDS + 3], rows, velocity)
         sim.bind("ctrl").masked_fill_(rows[:, None], 0.0)
         self.forget(memory, rows)
 
@@ -108,7 +110,8 @@ class IsaacBallBalance(IsaacTask):
         drives = "".join(f'<position joint="lower_{n}" kp="4000" kv="100"/>' for n in numbers)
         feet = "".join(f'<connect body1="lower_{n}" body2="world" anchor="0 0 {LEG}"/>' for n in numbers)
         sensors = wrench_sensors(tuple(f"hinge_{n}" for n in numbers))
-        return scene(robot, drives, sensors, extra=f"<equality>{feet}</equality>", timestep=0.01, integrator="discrete")
+        closed = f"<equality>{feet}</equality>"
+        return scene(robot, drives, sensors, MOTORS, closed, timestep=0.01, integrator="discrete")
 
 
 def _leg(number: int) -> str:

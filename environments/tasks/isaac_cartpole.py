@@ -9,13 +9,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from environments.tasks.isaac_common import IsaacTask, eye, scene, write
+from environments.tasks.isaac_common import RobotTask, clipped_obs
+from environments.tasks.isaac_model import MOTORS, eye, scene
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import write_rows
 
 
 @dataclass(frozen=True)
-class IsaacCartpole(IsaacTask):
+class IsaacCartpole(RobotTask):
     """Reward = 1 - angle^2 - 0.01 |cart's velocity| - 0.005 |pole's velocity|, or -2 where it ends.
 
     Terminates where the cart is more than 3 m from the middle or the pole leans by more than 90 degrees. Observed are
@@ -48,11 +50,11 @@ class IsaacCartpole(IsaacTask):
         </body>
       </body>
     </body>"""
-        return scene(robot, '<motor joint="cart" gear="400"/>', timestep=0.0083)
+        return scene(robot, '<motor joint="cart" gear="400"/>', defaults=MOTORS, timestep=0.0083)
 
     def observe(self, sim: Simulation, memory: Memory) -> Obs:
         position, velocity = sim.bind("qpos"), sim.bind("qvel")
-        return self.clipped((torch.stack((position, velocity), 2).flatten(1),))
+        return clipped_obs((torch.stack((position, velocity), 2).flatten(1),))
 
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         (offset, angle), (speed, spin) = sim.bind("qpos").unbind(1), sim.bind("qvel").unbind(1)
@@ -61,6 +63,6 @@ class IsaacCartpole(IsaacTask):
         return reward.masked_fill(lost, self.fall_cost), lost, {}
 
     def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: Draw) -> None:
-        write(sim.bind("qpos"), rows, draw.uniform(rows, -self.position_noise, self.position_noise, 2))
-        write(sim.bind("qvel"), rows, draw.uniform(rows, -self.velocity_noise, self.velocity_noise, 2))
+        write_rows(sim.bind("qpos"), rows, draw.uniform(rows, -self.position_noise, self.position_noise, 2))
+        write_rows(sim.bind("qvel"), rows, draw.uniform(rows, -self.velocity_noise, self.velocity_noise, 2))
         self.forget(memory, rows)

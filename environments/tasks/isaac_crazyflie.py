@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from environments.tasks.isaac_flight import FlightTask, clipped_obs, root_of
-from environments.tasks.isaac_model import FLOOR, SCENERY, compile_model
+from environments.tasks.isaac_common import IsaacTask, clipped_obs
+from environments.tasks.isaac_flight import above, aircraft, root_of, thrusts
 from environments.tasks.isaac_rotations import body_axes, up_axis_height
 from environments.tasks.isaac_stream import normal, seed_stream, start_stream
 from ppo_and_friends.types import Obs
@@ -26,7 +26,7 @@ ARM = SCALE * 0.0325  # of a rotor along x and y, metres
 
 
 @dataclass(frozen=True)
-class IsaacCrazyflie(FlightTask):
+class IsaacCrazyflie(IsaacTask):
     """Reward = near (1 + up + calm) - effort.
 
     near    1 / (1 + distance to (0, 0, 2))
@@ -41,15 +41,12 @@ class IsaacCrazyflie(FlightTask):
     the closed asset has is not known.
     """
 
+    substeps: int = 1
     max_episode_steps: int = 700
 
     name: ClassVar[str] = "Crazyflie (OmniIsaacGymEnvs semantics)"
     actions: ClassVar[int] = 4
     observations: ClassVar[int] = 18
-    substeps: ClassVar[int] = 1
-
-    def model(self) -> Any:
-        return compile_model(_mjcf())
 
     def start(self, sim: Simulation) -> Memory:
         speed = torch.zeros(sim.rows, self.actions, dtype=sim.dtype, device=sim.device)
@@ -63,11 +60,11 @@ class IsaacCrazyflie(FlightTask):
 
     def observe(self, sim: Simulation, memory: Memory) -> Obs:
         root = root_of(sim)
-        return clipped_obs((_to_target(root.position), body_axes(root.quaternion), root.velocity, root.spin))
+        return clipped_obs((above(TARGET_HEIGHT, root), body_axes(root.quaternion), root.velocity, root.spin))
 
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         root = root_of(sim)
-        distance = torch.linalg.vector_norm(_to_target(root.position), dim=1)
+        distance = torch.linalg.vector_norm(above(TARGET_HEIGHT, root), dim=1)
         height, up = root.position[:, 2], up_axis_height(root.quaternion)
         position = 1 / (1 + distance)
         upright = position * up.clamp(0, 1)
@@ -88,39 +85,18 @@ class IsaacCrazyflie(FlightTask):
         seed_stream(memory, rows, draw)
         memory["rotor_speed"].masked_fill_(rows[:, None], 0)
 
-
-def _to_target(position: Tensor) -> Tensor:
-    return torch.cat((-position[:, :2], TARGET_HEIGHT - position[:, 2:]), 1)
-
-
-def _mjcf() -> str:
-    places = [(ARM, -ARM), (-ARM, -ARM), (-ARM, ARM), (ARM, ARM)]
-    rotors = "".join(
-        f"""
-      <geom type="capsule" fromto="0 0 0 {x} {y} 0" size="0.015"/>
-      <geom type="cylinder" pos="{x} {y} 0.05" size="{SCALE * 0.0234} 0.004" rgba="0.2 0.45 0.7 0.7"/>
+    def mjcf(self) -> str:
+        places = [(ARM, -ARM), (-ARM, -ARM), (-ARM, ARM), (ARM, ARM)]
+        rotors = "".join(
+            f"""
+      <geom type="capsule" fromto="0 0 0 {x} {y} 0" size="0.015" material="limb"/>
+      <geom type="cylinder" pos="{x} {y} 0.05" size="{SCALE * 0.0234} 0.004" material="body"/>
       <site name="rotor{number}" pos="{x} {y} 0"/>"""
-        for number, (x, y) in enumerate(places)
-    )
-    thrusts = "".join(f'<motor site="rotor{number}" gear="0 0 1 0 0 0"/>' for number in range(4))
-    inertia = " ".join(str(SCALE**2 * moment) for moment in (1.4e-5, 1.4e-5, 2.17e-5))
-    return f"""
-<mujoco model="crazyflie">
-  <option timestep="{TIMESTEP}" integrator="implicitfast" solver="Newton" iterations="1"/>
-  <default>
-    <geom contype="0" conaffinity="0" rgba="0.25 0.27 0.3 1"/>
-  </default>
-  {SCENERY}
-  <worldbody>
-    {FLOOR}
-    <site name="target" pos="0 0 {TARGET_HEIGHT}" size="0.04" rgba="0.9 0.2 0.2 0.7"/>
-    <body name="chassis" pos="0 0 1">
-      <camera name="track" mode="trackcom" pos="0 -1.2 0.6" xyaxes="1 0 0 0 0.45 0.89"/>
-      <freejoint/>
+            for number, (x, y) in enumerate(places)
+        )
+        inertia = " ".join(str(SCALE**2 * moment) for moment in (1.4e-5, 1.4e-5, 2.17e-5))
+        body = f"""
       <inertial pos="0 0 0" mass="{MASS}" diaginertia="{inertia}"/>
-      <geom type="box" size="0.09 0.09 0.03" rgba="0.15 0.15 0.17 1"/>
-      {rotors}
-    </body>
-  </worldbody>
-  <actuator>{thrusts}</actuator>
-</mujoco>"""
+      <geom type="box" size="0.09 0.09 0.03" material="limb"/>"""
+        camera = ("0 -1.2 0.6", "1 0 0 0 0.45 0.89")
+        return aircraft(body + rotors, thrusts(("0 0 1",), 4), camera, 1, TARGET_HEIGHT, timestep=TIMESTEP)

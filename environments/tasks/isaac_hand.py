@@ -9,21 +9,21 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from environments.tasks import isaac_hand_parts as parts
-from environments.tasks.common import constant_false
+from environments.tasks.common import no_mask
+from environments.tasks.isaac_common import IsaacTask, clipped
 from environments.tasks.isaac_hand_parts import Hand, Part, limits_of
 from environments.tasks.isaac_rotations import about_x_then_y, angle_of, rotate
-from environments.tasks.isaac_rows import clipped, write_rows
 from environments.tasks.isaac_stream import normal, seed_stream, start_stream, uniform
-from ppo_and_friends.types import ActionSpace, Obs, TensorSpec
+from ppo_and_friends.types import Obs, TensorSpec
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import write_rows
 
-TIMESTEP = 1 / 120
 GOAL_DROP = 0.04  # metres that the goal lies below where the cube starts
 FALL_DISTANCE = 0.24
 SUCCESS_BONUS = 250.0
@@ -35,7 +35,7 @@ Layouts = dict[str, tuple[Part, ...]]
 
 
 @dataclass(frozen=True)
-class HandTask:
+class HandTask(IsaacTask):
     """Reward = rotation + distance + action + success + fall.
 
     rotation   1 / (angle to the goal + 0.1)
@@ -65,25 +65,14 @@ class HandTask:
     substeps: int = 2
     max_episode_steps: int = 600
 
-    name: ClassVar[str]
-    forward_after_reset: ClassVar[bool] = False
     hand: ClassVar[Hand]
     layouts: ClassVar[Layouts]
 
-    def model(self) -> Any:
-        """The compiled `mujoco.MjModel`; the cube's body is called cube."""
-        raise NotImplementedError
-
     @cached_property
     def cube(self) -> tuple[int, float]:
-        """Number of the cube's body, and its mass in kg."""
+        """Number of the body called cube, and its mass in kg."""
         body = self.model().body("cube")
         return int(body.id), float(body.mass[0])
-
-    @property
-    def action(self) -> ActionSpace:
-        count = len(self.hand.actuated)
-        return ActionSpace("box", low=(-1.0,) * count, high=(1.0,) * count)
 
     @property
     def actor(self) -> tuple[TensorSpec, ...]:
@@ -96,7 +85,7 @@ class HandTask:
     def start(self, sim: Simulation) -> Memory:
         for field in ("sensordata", "qfrc_actuator"):
             sim.bind(field)
-        limits_of(self.hand, sim.device, sim.dtype)  # made here, not within a step
+        limits_of(self.hand, sim)  # made here, not within a step
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(sim.rows, *shape, dtype=sim.dtype, device=sim.device)
@@ -111,14 +100,14 @@ class HandTask:
             "since_goal": zeros(),
             "age": zeros(),
             "consecutive_successes": zeros(),
-            "action": zeros(len(self.hand.actuated)),
+            "action": zeros(self.actions),
             "push": zeros(3),
             "push_probability": zeros(1),
             **start_stream(sim),
         }
 
     def apply(self, sim: Simulation, memory: Memory, action: Tensor) -> None:
-        ctrl, limits = sim.bind("ctrl"), limits_of(self.hand, sim.device, sim.dtype)
+        ctrl, limits = sim.bind("ctrl"), limits_of(self.hand, sim)
         next_goal = about_x_then_y(uniform(memory, -math.pi, math.pi, 2, sim.dtype))
         write_rows(memory["goal"], memory["reached"], next_goal)
         memory["action"].copy_(action)
@@ -131,7 +120,7 @@ class HandTask:
     def observe(self, sim: Simulation, memory: Memory) -> Obs:
         actor = self._observation(self.observation, sim, memory)
         critic = self._observation("full_state", sim, memory) if self.asymmetric else actor
-        return Obs(actor, critic, constant_false((sim.rows, 0), sim.device))
+        return Obs(actor, critic, no_mask(actor))
 
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         away = torch.linalg.vector_norm(parts.cube_place(self.hand, sim, memory) - memory["goal_place"], dim=1)
@@ -160,7 +149,7 @@ class HandTask:
     def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: Draw) -> None:
         self._count_successes(memory, rows)
         seed_stream(memory, rows, draw)
-        limits = limits_of(self.hand, sim.device, sim.dtype)
+        limits = limits_of(self.hand, sim)
         share = 0.2 * draw.uniform(rows, 0, 1, self.hand.joints)
         # A fifth of the range about 0, which the limits of a thumb may exclude.
         joints = 0.2 * limits.lower + share * (limits.upper - limits.lower)
@@ -196,24 +185,3 @@ class HandTask:
         push = memory["push"]
         push.copy_(torch.where(pushed, fresh, PUSH_DECAY * push))
         sim.bind("xfrc_applied")[:, body, :3] = rotate(parts.cube_pose(self.hand, sim)[:, 3:], push)
-
-
-def cube_body(half: float, density: float, place: tuple[float, float, float]) -> str:
-    """MJCF of the free cube, with a mark of its own on each face."""
-    colours = ("0.85 0.2 0.2", "0.2 0.35 0.85", "0.2 0.65 0.3", "0.95 0.75 0.1", "0.95 0.95 0.95", "0.55 0.25 0.65")
-    marks = ""
-    for number, colour in enumerate(colours):
-        axis, side = number // 2, 1 - 2 * (number % 2)
-        at, size = [0.0] * 3, [0.8 * half] * 3
-        at[axis], size[axis] = side * half, 0.0003
-        marks += f'<geom class="picture" type="box" pos="{_text(at)}" size="{_text(size)}" rgba="{colour} 1"/>'
-    return f"""
-    <body name="cube" pos="{_text(place)}">
-      <freejoint/>
-      <geom type="box" size="{half} {half} {half}" density="{density}" conaffinity="1" rgba="0.2 0.2 0.22 1"/>
-      {marks}
-    </body>"""
-
-
-def _text(numbers: tuple[float, ...] | list[float]) -> str:
-    return " ".join(str(number) for number in numbers)

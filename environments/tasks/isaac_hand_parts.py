@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from environments.tasks.isaac_common import between
 from environments.tasks.isaac_rotations import conjugate, multiply, rotate, scalar_last
 from ppo_and_friends.types import TensorSpec
 from ppo_and_friends.vector.sim.simulation import Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import constant
 
 TIP = 13  # columns of a fingertip: place 3, quaternion 4, velocity 3, angular velocity 3
 WRENCH = 6  # force 3, torque 3
@@ -53,11 +54,11 @@ class Limits(NamedTuple):
     actuated: Tensor
 
 
-@cache
-def limits_of(hand: Hand, device: torch.device, dtype: torch.dtype) -> Limits:
-    lower, upper = torch.tensor(hand.ranges, dtype=dtype, device=device).unbind(1)
-    actuated = torch.tensor(hand.actuated, device=device)
-    return Limits(lower, upper, lower[actuated], upper[actuated], actuated)
+def limits_of(hand: Hand, sim: Simulation) -> Limits:
+    lower, upper = zip(*hand.ranges, strict=True)
+    low, high = zip(*(hand.ranges[joint] for joint in hand.actuated), strict=True)
+    lower, upper, low, high = (constant(values, sim) for values in (lower, upper, low, high))
+    return Limits(lower, upper, low, high, constant(hand.actuated, sim, torch.int64))
 
 
 def cube_pose(hand: Hand, sim: Simulation) -> Tensor:
@@ -75,8 +76,7 @@ Part = Callable[[Hand, Simulation, Memory], Tensor]
 
 def joints(hand: Hand, sim: Simulation, memory: Memory) -> Tensor:
     """-1 at the lower limit, 1 at the upper one."""
-    lower, upper, *_ = limits_of(hand, sim.device, sim.dtype)
-    return (2 * sim.bind("qpos")[:, : hand.joints] - upper - lower) / (upper - lower)
+    return between(sim.bind("qpos")[:, : hand.joints], *zip(*hand.ranges, strict=True))
 
 
 def joint_velocities(hand: Hand, sim: Simulation, memory: Memory) -> Tensor:

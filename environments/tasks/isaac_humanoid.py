@@ -7,9 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from environments.tasks.isaac_common import FREE_SPEEDS, constant, eye, scene, wrap, wrench_sensors
-from environments.tasks.isaac_locomotion import Locomotion, euler_angles, target_angle
+from environments.tasks.isaac_common import FREE_SPEEDS
+from environments.tasks.isaac_locomotion import Locomotion
+from environments.tasks.isaac_model import MOTORS, eye, scene, wrench_sensors
+from environments.tasks.isaac_rotations import wrap
 from ppo_and_friends.vector.sim.simulation import Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import constant
 
 RIGHT, LEFT = -1, 1  # signs of y
 LEG_GEARS = {"hip_x": 45.0, "hip_z": 45.0, "hip_y": 135.0, "knee": 90.0, "ankle_y": 22.5, "ankle_x": 22.5}
@@ -50,11 +53,9 @@ class IsaacHumanoid(Locomotion):
         sim.bind("qfrc_actuator")
         return super().start(sim)
 
-    def angles(self, sim: Simulation) -> tuple[Tensor, Tensor, Tensor]:
-        """All wrapped to [-pi, pi]."""
-        qpos = sim.bind("qpos")
-        roll, yaw = euler_angles(qpos)
-        return yaw, roll, wrap(target_angle(qpos, yaw))
+    def wrapped(self, roll: Tensor, yaw: Tensor, bearing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All within [-pi, pi]."""
+        return yaw, roll, wrap(bearing - yaw)
 
     def strengths(self, sim: Simulation) -> Tensor:
         return constant(STRENGTHS, sim)
@@ -88,7 +89,8 @@ class IsaacHumanoid(Locomotion):
       {_arm("right", RIGHT)}
       {_arm("left", LEFT)}
     </body>"""
-        defaults = """
+        defaults = f"""
+    {MOTORS}
     <default class="humanoid">
       <joint solimplimit="0 .99 .01"/>
       <geom type="capsule" condim="1" friction="1 .05 .05" solimp=".9 .99 .003" solref=".015 1" material="body"/>

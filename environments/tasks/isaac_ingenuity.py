@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from environments.tasks.isaac_flight import FlightTask, clipped_obs, near, root_of
-from environments.tasks.isaac_model import FLOOR, SCENERY, compile_model
-from environments.tasks.isaac_rotations import scalar_last, up_axis_height
-from environments.tasks.isaac_rows import write_rows
+from environments.tasks.isaac_common import IsaacTask
+from environments.tasks.isaac_flight import aircraft, hover_reward, root_of, scaled_obs, thrusts
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import write_rows
 
 TIMESTEP = 0.005
 LIFT = 20.0  # N of a rotor at full action
@@ -24,7 +22,7 @@ UPRIGHT_WEIGHT = 5.0
 
 
 @dataclass(frozen=True)
-class IsaacIngenuity(FlightTask):
+class IsaacIngenuity(IsaacTask):
     """Reward = near (1 + 5 upright + still), 7 at best; the terms are those of IsaacQuadcopter.
 
     A new target comes every 500 steps, up to 5 m away along x and y and 1 to 2 m high; all of an episode's targets are
@@ -33,14 +31,12 @@ class IsaacIngenuity(FlightTask):
     the fuselage's mesh and the blades that spin for the eye, of unknown mass, are left out.
     """
 
+    substeps: int = 2
     max_episode_steps: int = 2000
 
     name: ClassVar[str] = "Ingenuity (Isaac Gym semantics)"
     actions: ClassVar[int] = 6
     observations: ClassVar[int] = 13
-
-    def model(self) -> Any:
-        return compile_model(_mjcf())
 
     def start(self, sim: Simulation) -> Memory:
         periods = -(-self.max_episode_steps // TARGET_PERIOD)
@@ -61,23 +57,12 @@ class IsaacIngenuity(FlightTask):
 
     def observe(self, sim: Simulation, memory: Memory) -> Obs:
         root = root_of(sim)
-        return clipped_obs(
-            (
-                (memory["target"] - root.position) / 3,
-                scalar_last(root.quaternion),
-                root.velocity / 2,
-                root.spin / math.pi,
-            )
-        )
+        return scaled_obs(root, memory["target"] - root.position)
 
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         root = root_of(sim)
-        distance = torch.linalg.vector_norm(memory["target"] - root.position, dim=1)
-        position = near(distance)
-        upright = UPRIGHT_WEIGHT * position * near(1 - up_axis_height(root.quaternion))
-        still = position * near(root.spin[:, 2])
-        log = {"reward_position": position, "reward_upright": upright, "reward_still": still, "distance": distance}
-        return position + upright + still, (distance > 8) | (root.position[:, 2] < 0.5), log
+        reward, log = hover_reward(root, memory["target"] - root.position, UPRIGHT_WEIGHT)
+        return reward, (log["distance"] > 8) | (root.position[:, 2] < 0.5), log
 
     def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: Draw) -> None:
         qpos, targets = sim.bind("qpos"), memory["targets"]
@@ -90,40 +75,24 @@ class IsaacIngenuity(FlightTask):
         write_rows(memory["target"], rows, targets[:, 0])
         memory["age"].masked_fill_(rows, 0)
 
-
-def _mjcf() -> str:
-    rotors = "".join(
-        f"""
+    def mjcf(self) -> str:
+        body = '<geom type="box" size="0.06 0.06 0.06" density="50" material="body"/>'
+        rotors = "".join(
+            f"""
       <geom type="cylinder" pos="0 0 {height}" size="0.15 0.005" density="1000" rgba="0.3 0.3 0.35 0.6"/>
       <site name="rotor{number}" pos="0 0 {height}"/>"""
-        for number, height in enumerate((0, 0.025))
-    )
-    forces = "".join(
-        f'<motor site="rotor{number}" gear="{axis} 0 0 0"/>'
-        for number in range(2)
-        for axis in ("1 0 0", "0 1 0", "0 0 1")
-    )
-    legs = "".join(
-        f'<geom type="capsule" fromto="0 0 -0.05 {x} {y} -0.2" size="0.004" mass="0"/>'
-        for x in (-0.15, 0.15)
-        for y in (-0.15, 0.15)
-    )
-    return f"""
-<mujoco model="ingenuity">
-  <option timestep="{TIMESTEP}" gravity="0 0 -3.721" integrator="implicitfast" solver="Newton" iterations="1"/>
-  <default>
-    <geom contype="0" conaffinity="0" rgba="0.25 0.27 0.3 1"/>
-  </default>
-  {SCENERY}
-  <worldbody>
-    {FLOOR}
-    <body name="chassis" pos="0 0 1">
-      <camera name="track" mode="trackcom" pos="0 -1.1 0.5" xyaxes="1 0 0 0 0.41 0.91"/>
-      <freejoint/>
-      <geom type="box" size="0.06 0.06 0.06" density="50" rgba="0.85 0.75 0.45 1"/>
-      {rotors}
-      {legs}
-    </body>
-  </worldbody>
-  <actuator>{forces}</actuator>
-</mujoco>"""
+            for number, height in enumerate((0, 0.025))
+        )
+        legs = "".join(
+            f'<geom type="capsule" fromto="0 0 -0.05 {x} {y} -0.2" size="0.004" mass="0" material="limb"/>'
+            for x in (-0.15, 0.15)
+            for y in (-0.15, 0.15)
+        )
+        return aircraft(
+            body + rotors + legs,
+            thrusts(("1 0 0", "0 1 0", "0 0 1"), 2),
+            ("0 -1.1 0.5", "1 0 0 0 0.41 0.91"),
+            start=1,
+            timestep=TIMESTEP,
+            extra='<option gravity="0 0 -3.721"/>',
+        )

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from environments.tasks.isaac_common import (
-    FREE,
-    FREE_SPEEDS,
-    IsaacTask,
-    constant,
-    forward_axis,
-    roll_yaw,
-    rotate_inverse,
-    unscale,
-    upright,
-    write,
-)
+from environments.tasks.common import symmetric_obs
+from environments.tasks.isaac_common import FREE, FREE_SPEEDS, RobotTask, between
+from environments.tasks.isaac_rotations import body_axes, roll_yaw, rotate_inverse
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import constant, write_rows
 
 TARGET = 1000.0  # metres ahead along x
 UPRIGHT = 0.93  # the least z of the body's own z axis that counts as upright
@@ -31,7 +22,7 @@ SECONDS = 0.0166  # of simulated time for one action
 
 
 @dataclass(frozen=True)
-class Locomotion(IsaacTask):
+class Locomotion(RobotTask):
     """Reward = progress + alive + up + heading - actions - energy - limits, or fall_cost where it falls.
 
     progress   speed towards a point 1000 m ahead
@@ -62,12 +53,9 @@ class Locomotion(IsaacTask):
     spin_scale: ClassVar[float]
     speed_scale: ClassVar[float]
     force_scale: ClassVar[float]
-    observation_clip: ClassVar[float] = inf
 
-    def angles(self, sim: Simulation) -> tuple[Tensor, Tensor, Tensor]:
-        """Yaw, roll and the direction to the target seen from the torso, [N] each, wrapped as the task does it.
-
-        That direction rises with the torso's height, which is a slip of the original: it means to be about z."""
+    def wrapped(self, roll: Tensor, yaw: Tensor, bearing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Yaw, roll and the direction to the target seen from the torso, [N] each, wrapped as the task does it."""
         raise NotImplementedError
 
     def limit_cost(self, scaled: Tensor, strengths: Tensor) -> Tensor:
@@ -91,18 +79,23 @@ class Locomotion(IsaacTask):
         memory["position"].copy_(sim.bind("qpos")[:, :2])
         super().apply(sim, memory, action)
 
+    def scaled(self, sim: Simulation) -> Tensor:
+        """[N, J], joint positions with their limits at -1 and 1."""
+        return between(sim.bind("qpos")[:, FREE:], *self.joint_limits)
+
     def observe(self, sim: Simulation, memory: Memory) -> Obs:
         qpos, qvel = sim.bind("qpos"), sim.bind("qvel")
         quaternion = qpos[:, 3:FREE]
-        flags = (*self.angles(sim), upright(quaternion), heading(qpos))
+        axes = body_axes(quaternion)
+        angles = self.wrapped(*roll_yaw(axes), bearing(qpos))
         forces = torch.cat((*self.joint_forces(sim), self.force_scale * sim.bind("sensordata")), 1)
-        return self.clipped(
+        return symmetric_obs(
             (
                 qpos[:, 2:3],
                 rotate_inverse(quaternion, qvel[:, :3]),
                 self.spin_scale * qvel[:, 3:FREE_SPEEDS],
-                torch.stack(flags, 1),
-                unscale(qpos[:, FREE:], *self.limits(sim)),
+                torch.stack((*angles, axes[:, 8], heading(qpos, axes[:, :2])), 1),
+                self.scaled(sim),
                 self.speed_scale * qvel[:, FREE_SPEEDS:],
                 self.measured(memory, forces),
                 memory["action"],
@@ -111,38 +104,47 @@ class Locomotion(IsaacTask):
 
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         qpos, qvel, taken = sim.bind("qpos"), sim.bind("qvel"), memory["action"]
-        strengths = self.strengths(sim)
+        axes, strengths = body_axes(qpos[:, 3:FREE]), self.strengths(sim)
         effort = (taken * self.speed_scale * qvel[:, FREE_SPEEDS:]).abs() * strengths
-        facing = self.heading_reward * (heading(qpos) / STRAIGHT).clamp(max=1.0)
+        facing = self.heading_reward * (heading(qpos, axes[:, :2]) / STRAIGHT).clamp(max=1.0)
         terms = {
             "reward_progress": progress(memory["position"], qpos[:, :2]) / SECONDS,
-            "reward_up": self.up_reward * (upright(qpos[:, 3:FREE]) > UPRIGHT),
+            "reward_up": self.up_reward * (axes[:, 8] > UPRIGHT),
             "reward_heading": facing,
             "reward_actions": -self.action_cost * taken.square().sum(1),
             "reward_energy": -self.energy_cost * effort.sum(1),
-            "reward_limits": -self.limit_cost(unscale(qpos[:, FREE:], *self.limits(sim)), strengths),
+            "reward_limits": -self.limit_cost(self.scaled(sim), strengths),
         }
         fallen = qpos[:, 2] < self.fall_height
         reward = self.alive_reward + torch.stack(tuple(terms.values())).sum(0)
         return reward.masked_fill(fallen, self.fall_cost), fallen, terms
 
     def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: Draw) -> None:
-        joints = self.actions
-        lower, upper = self.limits(sim)
-        noise = draw.uniform(rows, -self.position_noise, self.position_noise, joints)
-        middle = constant((0.0,), sim).clamp(lower, upper)
-        root = constant((0.0, 0.0, self.start_height, 1.0, 0.0, 0.0, 0.0), sim).expand(sim.rows, -1)
-        write(sim.bind("qpos"), rows, torch.cat((root, (middle + noise).clamp(lower, upper)), 1))
-        spins = draw.uniform(rows, -self.velocity_noise, self.velocity_noise, joints)
-        write(sim.bind("qvel"), rows, torch.cat((torch.zeros_like(spins[:, :FREE_SPEEDS]), spins), 1))
+        """The torso is as the engine's reset left it: upright, at rest, at start_height."""
+        lower, upper = self.joint_limits
+        nearest = tuple(min(max(0.0, low), high) for low, high in zip(lower, upper, strict=True))
+        noise = draw.uniform(rows, -self.position_noise, self.position_noise, self.actions)
+        spins = draw.uniform(rows, -self.velocity_noise, self.velocity_noise, self.actions)
+        angles = (constant(nearest, sim) + noise).clamp(constant(lower, sim), constant(upper, sim))
+        write_rows(sim.bind("qpos")[:, FREE:], rows, angles)
+        write_rows(sim.bind("qvel")[:, FREE_SPEEDS:], rows, spins)
         self.forget(memory, rows)
 
 
-def heading(qpos: Tensor) -> Tensor:
-    """Cosine [N] between the torso's x axis and the horizontal direction to the target."""
-    x, y = TARGET - qpos[:, 0], -qpos[:, 1]
-    ahead_x, ahead_y = forward_axis(qpos[:, 3:FREE])
-    return (ahead_x * x + ahead_y * y) / torch.hypot(x, y)
+def offset(position: Tensor) -> Tensor:
+    """[N, 2], the target's place seen from horizontal positions [N, 2]."""
+    return constant((TARGET, 0.0), position) - position
+
+
+def heading(qpos: Tensor, forward: Tensor) -> Tensor:
+    """Cosine [N] between x and y of the torso's x axis ([N, 2]) and the horizontal direction to the target."""
+    ahead = offset(qpos[:, :2])
+    return (forward * ahead).sum(1) / length(ahead)
+
+
+def length(vector: Tensor) -> Tensor:
+    """[N] of [N, 2]."""
+    return torch.hypot(vector[:, 0], vector[:, 1])
 
 
 def progress(before: Tensor, after: Tensor) -> Tensor:
@@ -150,16 +152,11 @@ def progress(before: Tensor, after: Tensor) -> Tensor:
 
     A difference of two distances of 1000 m would lose a millimetre to float32's rounding, which is 4 mm/s: the
     difference of their squares is taken apart instead."""
-    (x0, y0), (x, y) = before.unbind(1), after.unbind(1)
-    squares = (x - x0) * (2 * TARGET - x0 - x) - (y - y0) * (y + y0)
-    return squares / (torch.hypot(TARGET - x0, y0) + torch.hypot(TARGET - x, y))
+    then, now = offset(before), offset(after)
+    return ((after - before) * (then + now)).sum(1) / (length(then) + length(now))
 
 
-def target_angle(qpos: Tensor, yaw: Tensor) -> Tensor:
-    """[N], the direction to the target less `yaw`; see `Locomotion.angles`."""
-    return torch.atan2(-qpos[:, 2], TARGET - qpos[:, 0]) - yaw
-
-
-def euler_angles(qpos: Tensor) -> tuple[Tensor, Tensor]:
-    """Roll and yaw [N] of the torso, in (-pi, pi]."""
-    return roll_yaw(qpos[:, 3:FREE])
+def bearing(qpos: Tensor) -> Tensor:
+    """[N], the direction to the target. It rises with the torso's height, a slip of the original: it means to be
+    about z."""
+    return torch.atan2(-qpos[:, 2], TARGET - qpos[:, 0])

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from environments.tasks.isaac_flight import ANGULAR, FlightTask, clipped_obs, limit_speed, near, root_of
-from environments.tasks.isaac_model import FLOOR, SCENERY, compile_model
-from environments.tasks.isaac_rotations import scalar_last, up_axis_height
-from environments.tasks.isaac_rows import write_rows
+from environments.tasks.isaac_common import IsaacTask
+from environments.tasks.isaac_flight import (
+    ANGULAR,
+    above,
+    aircraft,
+    hover_reward,
+    limit_speed,
+    root_of,
+    scaled_obs,
+    thrusts,
+)
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import write_rows
 
 TIMESTEP = 0.005
 STEP = 0.01  # seconds of an action
@@ -27,7 +34,7 @@ TARGET_HEIGHT = 1.0
 
 
 @dataclass(frozen=True)
-class IsaacQuadcopter(FlightTask):
+class IsaacQuadcopter(IsaacTask):
     """Reward = near (1 + upright + still), 3 at best.
 
     near     1 / (1 + distance to (0, 0, 1)^2)
@@ -40,14 +47,12 @@ class IsaacQuadcopter(FlightTask):
     stiffness times the time step.
     """
 
+    substeps: int = 2
     max_episode_steps: int = 500
 
     name: ClassVar[str] = "Quadcopter (Isaac Gym semantics)"
     actions: ClassVar[int] = 12
     observations: ClassVar[int] = 21
-
-    def model(self) -> Any:
-        return compile_model(_mjcf())
 
     def start(self, sim: Simulation) -> Memory:
         return {}
@@ -60,24 +65,12 @@ class IsaacQuadcopter(FlightTask):
 
     def observe(self, sim: Simulation, memory: Memory) -> Obs:
         root = root_of(sim)
-        return clipped_obs(
-            (
-                _to_target(root.position) / 3,
-                scalar_last(root.quaternion),
-                root.velocity / 2,
-                root.spin / math.pi,
-                sim.bind("qpos")[:, 7:],
-            )
-        )
+        return scaled_obs(root, above(TARGET_HEIGHT, root), sim.bind("qpos")[:, 7:])
 
     def reward_done(self, sim: Simulation, memory: Memory, action: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         root = root_of(sim)
-        distance = torch.linalg.vector_norm(_to_target(root.position), dim=1)
-        position = near(distance)
-        upright = position * near(1 - up_axis_height(root.quaternion))
-        still = position * near(root.spin[:, 2])
-        log = {"reward_position": position, "reward_upright": upright, "reward_still": still, "distance": distance}
-        return position + upright + still, (distance > 3) | (root.position[:, 2] < 0.3), log
+        reward, log = hover_reward(root, above(TARGET_HEIGHT, root))
+        return reward, (log["distance"] > 3) | (root.position[:, 2] < 0.3), log
 
     def reset(self, sim: Simulation, memory: Memory, rows: Tensor, draw: Draw) -> None:
         qpos = sim.bind("qpos")
@@ -87,41 +80,25 @@ class IsaacQuadcopter(FlightTask):
         write_rows(qpos[:, 7:], rows, angles)
         write_rows(sim.bind("ctrl")[:, :JOINTS], rows, angles)
 
-
-def _to_target(position: Tensor) -> Tensor:
-    return torch.cat((-position[:, :2], TARGET_HEIGHT - position[:, 2:]), 1)
-
-
-def _mjcf() -> str:
-    stiffness, limit = 1000, TILT_LIMIT
-    arms = "".join(_arm(number, 45 + 90 * number) for number in range(4))
-    drives = "".join(
-        f'<position joint="{joint}{arm}" kp="{stiffness}" kv="{stiffness * TIMESTEP}"/>'
-        for arm in range(4)
-        for joint in ("pitch", "roll")
-    )
-    thrusts = "".join(f'<motor site="rotor{arm}" gear="0 0 1 0 0 0"/>' for arm in range(4))
-    return f"""
-<mujoco model="quadcopter">
-  <compiler angle="radian" autolimits="true"/>
-  <option timestep="{TIMESTEP}" integrator="implicitfast" solver="Newton" iterations="5" ls_iterations="10"/>
-  <default>
-    <geom contype="0" conaffinity="0" rgba="0.25 0.27 0.3 1"/>
-    <joint range="{-limit} {limit}"/>
-  </default>
-  {SCENERY}
-  <worldbody>
-    {FLOOR}
-    <site name="target" pos="0 0 {TARGET_HEIGHT}" size="0.03" rgba="0.9 0.2 0.2 0.7"/>
-    <body name="chassis" pos="0 0 {TARGET_HEIGHT}">
-      <camera name="track" mode="trackcom" pos="0 -0.75 0.4" xyaxes="1 0 0 0 0.47 0.88"/>
-      <freejoint/>
-      <geom type="cylinder" size="0.1 0.015" density="50" rgba="0.85 0.5 0.15 1"/>
-      {arms}
-    </body>
-  </worldbody>
-  <actuator>{drives}{thrusts}</actuator>
-</mujoco>"""
+    def mjcf(self) -> str:
+        stiffness, arms = 1000, range(4)
+        drives = "".join(
+            f'<position joint="{joint}{arm}" kp="{stiffness}" kv="{stiffness * TIMESTEP}"/>'
+            for arm in arms
+            for joint in ("pitch", "roll")
+        )
+        body = '<geom type="cylinder" size="0.1 0.015" density="50" material="body"/>'
+        return aircraft(
+            body + "".join(_arm(number, 45 + 90 * number) for number in arms),
+            drives + thrusts(("0 0 1",), 4),
+            ("0 -0.75 0.4", "1 0 0 0 0.47 0.88"),
+            start=TARGET_HEIGHT,
+            target=TARGET_HEIGHT,
+            defaults=f'<joint range="{-TILT_LIMIT} {TILT_LIMIT}"/>',
+            timestep=TIMESTEP,
+            iterations=5,
+            angle="radian",
+        )
 
 
 def _arm(number: int, degrees: float) -> str:
@@ -135,7 +112,7 @@ def _arm(number: int, degrees: float) -> str:
         <geom type="capsule" fromto="0 0 0 0.0425 0 0" size="0.004" mass="0"/>
         <body pos="0.0425 0 0">
           <joint name="roll{number}" axis="1 0 0"/>
-          <geom type="cylinder" size="0.04 0.005" density="1000" rgba="0.2 0.45 0.7 1"/>
+          <geom type="cylinder" size="0.04 0.005" density="1000" material="limb"/>
           <site name="rotor{number}"/>
         </body>
       </body>"""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.vector.sim.tensors import constant
 
 Operation = Literal["additive", "scaling"]
 
@@ -33,8 +34,22 @@ def uniforms(key: Tensor, moment: Tensor, columns: int, dtype: torch.dtype) -> T
         [N, columns].
     """
     start = _mixed(key + moment * _GAMMA)
-    column = torch.arange(1, columns + 1, device=key.device) * _GAMMA
-    return (_shifted(_mixed(start[:, None] + column), 64 - _BITS).to(dtype) + 0.5) * 2.0**-_BITS
+    return (splitmix64(start, columns, _BITS).to(dtype) + 0.5) * 2.0**-_BITS
+
+
+def splitmix64(start: Tensor, columns: int, bits: int) -> Tensor:
+    """The highest `bits` of the generator's first outputs, [N, columns] int64.
+
+    Args:
+        start: [N] int64, its state in each row, see `multiple`.
+    """
+    growth = tuple(multiple(number) for number in range(1, columns + 1))
+    return _shifted(_mixed(start[:, None] + constant(growth, start)), 64 - bits)
+
+
+def multiple(number: int) -> int:
+    """By how much the generator's state has grown after so many outputs: signed, modulo 2**64."""
+    return (number * _GAMMA + 2**63) % 2**64 - 2**63
 
 
 def _mixed(values: Tensor) -> Tensor:

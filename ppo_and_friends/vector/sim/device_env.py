@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from ppo_and_friends.types import Obs, Step, leaves, tree_map
+from ppo_and_friends.types import Obs, Step, leaves
 from ppo_and_friends.vector.sim.simulation import Simulation, Task
-from ppo_and_friends.vector.sim.task_rows import TaskRows
+from ppo_and_friends.vector.sim.task_rows import TaskRows, on_each
+from ppo_and_friends.vector.sim.tensors import beside
 
 LARGEST = 1e10  # beyond this a world is unstable: MuJoCo's own limit for positions and velocities
 FAILURES, OVERFLOWS = "simulation_failures", "contact_overflow"  # what `Step.log` calls them
@@ -44,6 +46,7 @@ class DeviceTaskEnv(TaskRows):
         self.generator = Generator(sim.device)
         self._draw = DeviceDraw(self.generator, sim)
         self._clock = torch.zeros((), dtype=torch.int64, device=sim.device)
+        self._zero = torch.zeros((), dtype=self.dtype, device=sim.device)
 
     @property
     def generators(self) -> tuple[Generator, ...]:
@@ -76,47 +79,43 @@ class DeviceTaskEnv(TaskRows):
         self._clock += 1
         reward, terminated, log = self.task.reward_done(self.sim, self._memory, action)
         final = self._observe()
-        failed = self._failed(final, reward)
+        good = self._good(final, reward)
+        failed = ~good
         terminated = terminated | failed
         truncated = self._clock - self._started >= self.task.max_episode_steps
-        log = {name: zeroed(value.to(self.dtype), failed) for name, value in log.items()}
+        # one tensor of all, so that one kernel makes it and one clears the rows that failed
+        numbers = torch.stack([value.to(self.dtype) for value in (reward, *log.values())])
+        reward, *terms = numbers.masked_fill_(failed, 0).unbind()
+        log = dict(zip(log, terms, strict=True))
         log[FAILURES] = failed.to(self.dtype)
         log[OVERFLOWS] = self._engine.overflowed.to(self.dtype)
         self._begin_episodes(terminated | truncated, self._draw, self._clock)
-        reward = zeroed(reward.to(self.dtype), failed)
-        return Step(self._observe(), _zeroed_obs(final, failed), reward, terminated, truncated, ~failed, log)
+        return Step(self._observe(), self._shown(final, good), reward, terminated, truncated, good, log)
 
-    def _failed(self, obs: Obs, reward: Tensor) -> Tensor:
-        """[N] bool: rows with a number that is not finite, or huge."""
+    def _good(self, obs: Obs, reward: Tensor) -> Tensor:
+        """[N] bool: rows whose numbers are all finite, and none huge."""
         seen = leaves(obs.actor) + (() if obs.critic is obs.actor else leaves(obs.critic))
-        good = reward.abs() < LARGEST  # false for NaN
-        for part in (self.sim.bind("qpos"), self.sim.bind("qvel"), *seen):
-            good &= (part.abs() < LARGEST).flatten(1).all(1)
-        return ~good
+        parts = (reward[:, None], self.sim.bind("qpos"), self.sim.bind("qvel"), *seen)
+        largest = torch.linalg.vector_norm(torch.cat([part.flatten(1) for part in parts], 1), inf, dim=1)
+        return largest < LARGEST  # false for NaN
+
+    def _shown(self, obs: Obs, rows: Tensor) -> Obs:
+        """`obs` with zeros beside `rows` ([N] bool)."""
+
+        def shown(part: Tensor) -> Tensor:
+            return torch.where(beside(rows, part), part, self._zero)
+
+        return on_each(shown, obs)
 
 
 class DeviceDraw:
     """`Draw` of one generator for all rows: fresh numbers for every row, whichever are asked for."""
 
     def __init__(self, generator: Generator, sim: Simulation) -> None:
-        self._generator, self._sim = generator, sim
+        self._made: dict[str, Any] = {"generator": generator, "device": sim.device, "dtype": sim.dtype}
 
     def uniform(self, rows: Tensor, low: float, high: float, size: int) -> Tensor:
-        return low + (high - low) * torch.rand(len(rows), size, **self._made())
+        return low + (high - low) * torch.rand(len(rows), size, **self._made)
 
     def normal(self, rows: Tensor, size: int) -> Tensor:
-        return torch.randn(len(rows), size, **self._made())
-
-    def _made(self) -> dict[str, Any]:
-        return {"generator": self._generator, "device": self._sim.device, "dtype": self._sim.dtype}
-
-
-def zeroed(values: Tensor, rows: Tensor) -> Tensor:
-    """`values` ([N, ...]) with 0 in `rows` ([N] bool)."""
-    return values.masked_fill(rows.view(-1, *(1,) * (values.dim() - 1)), 0)
-
-
-def _zeroed_obs(obs: Obs, rows: Tensor) -> Obs:
-    actor = tree_map(lambda part: zeroed(part, rows), obs.actor)
-    critic = actor if obs.critic is obs.actor else tree_map(lambda part: zeroed(part, rows), obs.critic)
-    return Obs(actor, critic, obs.mask)
+        return torch.randn(len(rows), size, **self._made)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.vector.sim.chance import Chance, Operation
+from ppo_and_friends.vector.sim.tensors import beside
 
 LEAST = 0.01  # of its original, what must be positive keeps at least: a normal distribution has no end
 JOINT_TRANSMISSIONS = (0, 1)  # mjTRN_JOINT, mjTRN_JOINTINPARENT
@@ -117,8 +118,3 @@ class Vary(Chance):
             raise UserError(f"gravity is that of the whole world, so it takes no bodies, but got {self.bodies}.")
         pairs = zip(model.actuator_trntype.tolist(), model.actuator_trnid[:, 0].tolist(), strict=True)
         return [int(model.jnt_bodyid[joint]) if kind in JOINT_TRANSMISSIONS else -1 for kind, joint in pairs]
-
-
-def beside(rows: Tensor, field: Tensor) -> Tensor:
-    """`rows`, whose dimensions are the first of `field`'s, with as many dimensions as it."""
-    return rows.view(*rows.shape, *(1,) * (field.dim() - rows.dim()))

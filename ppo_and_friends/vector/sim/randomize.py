@@ -18,8 +18,9 @@ from torch import Tensor
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import ActionSpace, Obs, TensorSpec, Tree, leaves
 from ppo_and_friends.vector.sim.chance import Chance, uniforms
-from ppo_and_friends.vector.sim.quantities import QUANTITIES, Vary, beside
+from ppo_and_friends.vector.sim.quantities import QUANTITIES, Vary
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
+from ppo_and_friends.vector.sim.tensors import write_rows
 
 OWN = "randomized."  # how this task's memory begins, beside that of the task within
 KEY_PARTS, PART_BITS = 4, 12  # small enough that draws of both engines, float64 and float32, are the same whole numbers
@@ -198,14 +199,14 @@ class Randomized:
         parts = draw.uniform(rows, 0.0, 2.0**PART_BITS, KEY_PARTS).to(torch.int64)
         shifts = torch.arange(KEY_PARTS, device=parts.device) * PART_BITS
         key, age, numbers = (memory[OWN + name] for name in ("key", "age", "numbers"))
-        key.copy_(torch.where(rows, (parts << shifts).sum(1), key))
+        write_rows(key, rows, (parts << shifts).sum(1))
         age.masked_fill_(rows, 0)
         elements = [chosen.shape[1] for chosen in self._constants[sim.device, sim.dtype].chosen]
         # an age of 0 for all: the numbers of the rows that go on are not used
         first, *worlds = uniforms(key, torch.zeros_like(age), numbers.shape[1] + sum(elements), sim.dtype).split(
             [numbers.shape[1], *elements], 1
         )
-        numbers.copy_(torch.where(rows[:, None], first, numbers))
+        write_rows(numbers, rows, first)
         if self.worlds:
             self._draw_worlds(sim, memory, rows, worlds)
 
@@ -238,14 +239,13 @@ class Randomized:
         """Draw anew the worlds of `rows` that have been the same for long enough."""
         steps, drawn = memory[OWN + "steps"], memory[OWN + "drawn"]
         due = rows & (steps - drawn >= self.frequency)
-        drawn.copy_(torch.where(due, steps, drawn))
+        write_rows(drawn, due, steps)
         constants = self._constants[sim.device, sim.dtype]
         fields = dict(constants.originals)
         for vary, chosen, uniform in zip(self.worlds, constants.chosen, numbers, strict=True):
             vary.change(fields, vary.sample(uniform, steps), chosen)
         for name, values in fields.items():
-            field = sim.expand(name)
-            field.copy_(torch.where(beside(due, field), values, field))
+            write_rows(sim.expand(name), due, values)
         if any(QUANTITIES[vary.quantity].derives for vary in self.worlds):
             sim.set_const(due)
 

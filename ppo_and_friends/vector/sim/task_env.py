@@ -111,7 +111,7 @@ class TaskEnv(TaskRows):
         self._draw.load_state(state["generators"])
 
     def _restart(self, rows: Tensor) -> None:
-        self._begin_episodes(rows, self._draw, self._clock)
+        self._begin_episodes(rows, self._draw, torch.tensor(self._clock))
         self._find_next_limit()
 
     def _find_next_limit(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import GroupSpec, Obs, Spec, tree_map
 from ppo_and_friends.vector.sim.camera import Camera
 from ppo_and_friends.vector.sim.simulation import Draw, ScheduledTask, Simulation, Task
+from ppo_and_friends.vector.sim.tensors import write_rows
 
 
 class TaskRows:
@@ -102,20 +104,22 @@ class TaskRows:
         if action.shape != self._wanted:
             raise ValueError(f"{self.task.name} needs actions {list(self._wanted)}, not {list(action.shape)}")
 
-    def _begin_episodes(self, rows: Tensor, draw: Draw, clock: int | Tensor) -> None:
-        """New episodes for `rows` ([N] bool)."""
+    def _begin_episodes(self, rows: Tensor, draw: Draw, clock: Tensor) -> None:
+        """New episodes for `rows` ([N] bool), begun at `clock` (a number)."""
         self.sim.reset(rows)
         self.task.reset(self.sim, self._memory, rows, draw)
         if self.task.forward_after_reset:
             self.sim.forward(rows)
-        self._started.copy_(torch.where(rows, clock, self._started))  # masked_fill_ would read a clock on a GPU
+        write_rows(self._started, rows, clock)
 
     def _observe(self) -> Obs:
         return self._cast(self.task.observe(self.sim, self._memory))
 
     def _cast(self, obs: Obs) -> Obs:
-        def cast(part: Tensor) -> Tensor:
-            return part.to(self.dtype)
+        return on_each(lambda part: part.to(self.dtype), obs)
 
-        actor = tree_map(cast, obs.actor)
-        return Obs(actor, actor if obs.critic is obs.actor else tree_map(cast, obs.critic), obs.mask)
+
+def on_each(function: Callable[[Tensor], Tensor], obs: Obs) -> Obs:
+    """`function` of each of the tensors that actor and critic see, once where they see the same."""
+    actor = tree_map(function, obs.actor)
+    return Obs(actor, actor if obs.critic is obs.actor else tree_map(function, obs.critic), obs.mask)

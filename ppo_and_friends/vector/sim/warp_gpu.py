@@ -17,6 +17,7 @@ import warp
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.vector.sim.tensors import beside, write_rows
 from ppo_and_friends.vector.sim.warp_limits import Limits, bytes_per_world, check_memory, choose_limits
 
 CONTACT_FORCES = "cfrc_ext"
@@ -156,9 +157,9 @@ class WarpSim:
     def reset(self, rows: Tensor) -> None:
         """Put `rows` ([N] bool) back to the model's start: warm start, activations, forces and time too."""
         for field, live in self._state.items():
-            torch.where(_beside(rows, live), self._start[field], live, out=live)
+            write_rows(live, rows, self._start[field])
         if CONTACT_FORCES in self._fields:
-            self._fields[CONTACT_FORCES].masked_fill_(_beside(rows, self._fields[CONTACT_FORCES]), 0.0)
+            self._fields[CONTACT_FORCES].masked_fill_(beside(rows, self._fields[CONTACT_FORCES]), 0.0)
 
     def forward(self, rows: Tensor) -> None:
         """Recompute the derived fields of `rows` ([N] bool), contact forces excepted.
@@ -169,7 +170,7 @@ class WarpSim:
         before = {field: tensor.clone() for field, tensor in derived.items()}
         self._launch(self._forward, 1)
         for field, live in derived.items():
-            fresh = _beside(rows, live) if field != CONTACT_FORCES else torch.zeros_like(live, dtype=torch.bool)
+            fresh = beside(rows, live) if field != CONTACT_FORCES else torch.zeros_like(live, dtype=torch.bool)
             torch.where(fresh, live, before[field], out=live)
 
     def state(self) -> dict[str, Any]:
@@ -246,8 +247,3 @@ def describe(model: Any) -> str:
     replaced = ", Newton's solver for PGS" if supported(model) is not model else ""
     compiled = any(Path(str(warp.config.kernel_cache_dir)).glob("wp_mujoco_warp*"))
     return f"mujoco_warp{replaced}" + ("" if compiled else " (its kernels compile now, once, for about a minute)")
-
-
-def _beside(rows: Tensor, values: Tensor) -> Tensor:
-    """`rows` ([N]) as [N, 1, ...], to be broadcast over `values`."""
-    return rows.view(-1, *(1,) * (values.dim() - 1))
