@@ -88,7 +88,8 @@ class GlooComm:
         os._exit(code)
 
     def _leave(self) -> None:
-        """Join Gloo's threads: they let go of tensors, and must not come upon an interpreter that is gone."""
+        """Join Gloo's threads. They let go of arrays, for which they take the interpreter's lock: one that asks for it
+        when the interpreter is ending aborts the process."""
         del self._group
 
     def _is_first_to_end(self) -> bool:

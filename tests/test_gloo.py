@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from commands import TINY, Result, finish, spawn, unlike, wait_for
+from commands import ROLLOUT, TINY, Result, finish, spawn, unlike, wait_for
 from ranks import MPIRUN, TORCHRUN, needs_mpirun, run_torch
 
 from ppo_and_friends import cli
@@ -76,9 +76,10 @@ def test_collectives_and_one_rank_that_fails_ends_all(tmp_path: Path) -> None:
 
 
 def test_a_signal_to_torchrun_saves_and_ends_all(tmp_path: Path) -> None:
-    child = spawn(*words(tmp_path, "run", "--num_timesteps", 10**9), before=(*TORCHRUN, 2, "--no-python"))
+    total = ("--num_timesteps", ROLLOUT * 10**6, "--evaluation.every", 10**6, "--evaluation.episodes", 2)
+    child = spawn(*words(tmp_path, "run", *total), before=(*TORCHRUN, 2, "--no-python"))
     try:
-        wait_for(child, "steps/s")
+        wait_for(child, "evaluation at")  # which all ranks took part in: none is in its first iteration
         child.send_signal(signal.SIGTERM)
     finally:
         result = finish(child)

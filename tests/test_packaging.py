@@ -20,7 +20,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # flags in README that are those of mpirun, srun, sbatch, pip, docker and tensorboard
 FOREIGN = {"allow_run_as_root", "oversubscribe", "mpi", "index_url", "cap_add", "ntasks", "cpus_per_task", "time"}
-FOREIGN |= {"requeue", "signal", "logdir"}
+FOREIGN |= {"requeue", "signal", "logdir", "kill_on_bad_exit", "ntasks_per_node", "gpus_per_node"}
+FOREIGN |= {"nnodes", "nproc_per_node", "rdzv_backend", "rdzv_endpoint", "signals_to_handle"}  # torchrun's
 
 
 def table(heading: str) -> list[list[str]]:
