@@ -108,8 +108,8 @@ class Training:
             for group in ppo.groups:
                 group.learner.save_wanted = ppo.comm.rank == 0 and not self.options.save_every and due
             metrics = ppo.iterate()
-            self.watch.pull()
             signal.saved = False
+            self.watch.pull()
             stop, save = metrics.pop("stop") > 0, metrics.pop("save") > 0
             if stop:
                 signal.acknowledge()
