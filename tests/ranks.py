@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TEST_PATH = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"  # for scripts that import from here
 FAILURE_LIMIT = 60.0  # seconds after which a run counts as hanging
 
 MPIRUN = shutil.which("mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -43,7 +42,7 @@ def run_torch(ranks: int, script: Path, *words: object, **extra: str) -> subproc
     """Run a script on so many ranks of torchrun, at its directory's modules; `extra` are environment variables."""
     return subprocess.run(
         [*TORCHRUN, str(ranks), str(script), *map(str, words)],
-        env=environment(**{"PYTHONPATH": TEST_PATH, **extra}),
+        env=environment(**extra),
         capture_output=True,
         text=True,
         timeout=FAILURE_LIMIT,
@@ -51,8 +50,11 @@ def run_torch(ranks: int, script: Path, *words: object, **extra: str) -> subproc
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment, with the package importable, one thread a rank, and lines written whole."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "", **extra}
+    """This process's environment, with the package and the tests importable after what PYTHONPATH in `extra`
+    names and before what it named; one thread a rank, and lines written whole."""
+    named = (extra.pop("PYTHONPATH", ""), str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", ""))
+    paths = os.pathsep.join(filter(None, named))
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "", **extra, "PYTHONPATH": paths}
 
 
 def run(ranks: int, body: str, launcher: str | None = MPIRUN, **extra: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import ROOT, needs_mpirun, run
+from ranks import needs_mpirun, run
 from test_ppo import assert_same, numbers, saved
 from torch import Tensor, nn
 from toys import BOX, MULTI_DISCRETE, NET, Toy, experiment
@@ -235,5 +235,5 @@ RANKS_RUN = """
 
 @needs_mpirun
 def test_ranks_compile_together_and_stay_together() -> None:
-    done = run(2, RANKS_RUN, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
+    done = run(2, RANKS_RUN)
     assert done.returncode == 0 and done.stdout.count("agrees") == 2, done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from ranks import TEST_PATH, needs_mpirun, run
+from ranks import needs_mpirun, run
 
 from ppo_and_friends import comm as comm_module
 from ppo_and_friends.comm import SoloComm, available_cores, on_host
@@ -43,7 +43,7 @@ COLLECTIVES = """
 @needs_mpirun
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_collectives_are_right_and_equal_on_every_rank(ranks: int) -> None:
-    result = run(ranks, COLLECTIVES, PYTHONPATH=TEST_PATH)
+    result = run(ranks, COLLECTIVES)
     assert result.returncode == 0, result.stderr
     assert all(f"good {rank} of {ranks}" in result.stdout for rank in range(ranks))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import ROOT, needs_mpirun, run
+from ranks import needs_mpirun, run
 from toys import BOX, Toy, box_spec, experiment, recorded, with_garbage
 
 from ppo_and_friends.comm import SoloComm
@@ -100,8 +100,8 @@ def run_recorded(comm: object, first: int, rows: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("split", [[5, 7], [1, 2, 9], [3, 4, 4, 1]], ids=str)
 def test_the_result_is_the_same_at_any_number_of_ranks(split: list[int], tmp_path: Path) -> None:
     alone = run_recorded(SoloComm(), 0, ROWS)
-    file, paths = tmp_path / "result.pt", f"{ROOT}:{ROOT / 'tests'}"
-    done = run(len(split), SPLIT_RUN, PYTHONPATH=paths, SPLIT=",".join(map(str, split)), RESULT=str(file))
+    file = tmp_path / "result.pt"
+    done = run(len(split), SPLIT_RUN, SPLIT=",".join(map(str, split)), RESULT=str(file))
     assert done.returncode == 0, done.stderr
     result = torch.load(file, weights_only=True)
     assert len(result) == len(alone) == 3 + 3 * 3  # moments: values, rewards' scale, observations
@@ -117,7 +117,7 @@ def test_the_result_is_the_same_at_any_number_of_ranks(split: list[int], tmp_pat
 
 @needs_mpirun
 def test_a_loss_that_is_not_finite_stops_all_ranks_with_the_name_of_the_one() -> None:
-    done = run(2, BAD_RUN, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
+    done = run(2, BAD_RUN)
     assert done.returncode == 0, done.stderr
     said = sorted(line.partition(" says: ")[2] for line in done.stdout.splitlines())
     assert len(said) == 2 and said[0] == said[1]

@@ -122,7 +122,7 @@ def test_each_rank_simulates_on_its_own_gpu(python: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     ranks = SoloComm()
-    ranks.size, ranks.local_rank = 4, 3
+    ranks.size = 4
     experiment = simulator.with_simulator(registry.build(NAME), "isaacgym")
 
     def chosen(comm: SoloComm, **options: Any) -> str:
@@ -133,7 +133,9 @@ def test_each_rank_simulates_on_its_own_gpu(python: str, monkeypatch: pytest.Mon
 
     with pytest.raises(UserError, match="--simulator isaacgym with 4 ranks: add --allow_mpi_gpu"):
         chosen(ranks)
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", "3")
     assert chosen(ranks, allow_mpi_gpu=True) == "cuda:1"
+    monkeypatch.delenv("OMPI_COMM_WORLD_LOCAL_RANK")
     assert chosen(SoloComm()) == "cuda:0" and chosen(SoloComm(), device="cuda:1") == "cuda:1"
     assert chosen(SoloComm(), device="cpu") == chosen(ranks, device="cpu") == "cpu"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import FAILURE_LIMIT, MPIRUN, ROOT, TEST_PATH, environment, run_torch
+from ranks import FAILURE_LIMIT, MPIRUN, ROOT, environment, run_torch
 
 from ppo_and_friends import nccl
 from ppo_and_friends.comm import SoloComm
@@ -53,7 +53,7 @@ def test_collectives_eager_and_captured_under_mpirun() -> None:
     as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     done = subprocess.run(
         [MPIRUN, "-n", "2", sys.executable, str(SCRIPT), "collectives"],
-        env=environment(PYTHONPATH=TEST_PATH, **as_root),
+        env=environment(**as_root),
         capture_output=True,
         text=True,
         timeout=FAILURE_LIMIT,
