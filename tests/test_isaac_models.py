@@ -119,6 +119,12 @@ def test_anymal_stands_and_may_not_lie_on_its_back() -> None:
     assert world.step([0.0] * 12).terminated[0]
 
 
+@pytest.mark.parametrize("task", [IsaacAnymal(), IsaacBallBalance()], ids=lambda task: task.name)
+def test_drives_follow_targets_of_more_than_a_radian(task: Any) -> None:
+    """MuJoCo silently keeps controls within an actuator's ctrlrange."""
+    assert not task.model().actuator_ctrllimited.any()
+
+
 # ---- resets
 
 

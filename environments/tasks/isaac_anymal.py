@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from environments.tasks.isaac_common import FREE, FREE_SPEEDS, RobotTask, clipped_obs
-from environments.tasks.isaac_model import MOTORS, eye, scene
+from environments.tasks.isaac_model import eye, scene
 from environments.tasks.isaac_rotations import rotate, rotate_inverse
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
@@ -127,8 +127,7 @@ class IsaacAnymal(RobotTask):
       {"".join(_leg(name, x, y) for name, (x, y, _) in LEGS.items())}
     </body>"""
         # the robot meets the floor only: its own parts pass through each other
-        defaults = f"""
-    {MOTORS}
+        defaults = """
     <default class="anymal"><geom type="capsule" contype="0" material="body"/></default>
     <position kp="85" kv="2" forcerange="-80 80"/>"""
         joints = (f"{leg}_{joint}" for leg in LEGS for joint in ("HAA", "HFE", "KFE"))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from environments.tasks.isaac_common import FREE, FREE_SPEEDS, RobotTask, clipped_obs
-from environments.tasks.isaac_model import MOTORS, eye, scene, wrench_sensors
+from environments.tasks.isaac_model import eye, scene, wrench_sensors
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation
 from ppo_and_friends.vector.sim.tensors import constant, write_rows
@@ -111,7 +111,7 @@ class IsaacBallBalance(RobotTask):
         feet = "".join(f'<connect body1="lower_{n}" body2="world" anchor="0 0 {LEG}"/>' for n in numbers)
         sensors = wrench_sensors(tuple(f"hinge_{n}" for n in numbers))
         closed = f"<equality>{feet}</equality>"
-        return scene(robot, drives, sensors, MOTORS, closed, timestep=0.01, integrator="discrete")
+        return scene(robot, drives, sensors, extra=closed, timestep=0.01, integrator="discrete")
 
 
 def _leg(number: int) -> str:

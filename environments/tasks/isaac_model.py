@@ -7,7 +7,9 @@ from typing import Any
 
 from environments.tasks.common import mujoco_module
 
-MOTORS = '<motor ctrlrange="-1 1"/>'  # a default of every actuator, since MuJoCo has one for all kinds
+MOTORS = (
+    '<motor ctrlrange="-1 1"/>'  # a default of every actuator: not for position drives, whose targets it would clamp
+)
 AIRY = '<geom contype="0" conaffinity="0"/>'  # the same for geoms: nothing collides, the floor neither
 
 
