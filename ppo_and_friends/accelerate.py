@@ -2,7 +2,8 @@
 
 Small networks spend most of a gradient step between operations. The whole step (forward, backward, reduction of
 metrics, clip, Adam) is traced once into a graph and compiled by TorchInductor into one C++ function; so is the actor's
-step. With several ranks the step is two functions, with the reduction between them.
+step. With several ranks the step is two functions, with the reduction between them. On a GPU, what tasks make of their
+simulator's tensors is compiled too.
 
 Whether this pays depends on how many steps a run will take, so it is a function of the settings, chosen once for a run
 and stored with its state; compiled and eager differ by rounding.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ppo_and_friends.bound import Bound
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, steps_per_row
 from ppo_and_friends.graphs import record
@@ -23,6 +25,7 @@ from ppo_and_friends.learner import TAIL, Learner, StepTensors
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Action
 from ppo_and_friends.types import Obs, leaves
+from ppo_and_friends.vector.base import TensorMaths
 
 if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO
@@ -63,6 +66,8 @@ def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
     if not ppo.compiled or done:
         return
     say("Compiling the update, about 10 s where it was not compiled before (--compile off avoids it).")
+    if isinstance(ppo.env, TensorMaths):
+        ppo.env.replace_maths(lambda function: Fused(function, say))
     for group in ppo.groups:
         group.learner.step = CompiledStep(group.learner, say)
         group.rows.decide = CompiledActor(group.rows, ppo.comm, say)
@@ -224,42 +229,28 @@ class CompiledActor:
         return compiled(act, [*self.own, *inputs])
 
 
-class Bound:
-    """A module as a function of its parameters and buffers too; each counts once, wherever it is used."""
+class Fused:
+    """In the place of a function of tensors that it also reaches otherwise, and writes: compiled at its first call.
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        named = [
-            (f"{path}.{name}" if path else name, tensor)
-            for path, owner in module.named_modules()
-            for name, tensor in (*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False))
-        ]
-        unique = {id(tensor): tensor for _, tensor in named}
-        self.names = [(name, id(tensor)) for name, tensor in named]
-        self.parameters = [tensor for tensor in unique.values() if isinstance(tensor, nn.Parameter)]
-        self.buffers = [tensor for tensor in unique.values() if not isinstance(tensor, nn.Parameter)]
-        owned = [(owner._buffers, name) for owner in module.modules() for name in owner._buffers]
-        self.slots = [(held, name, held[name]) for held, name in owned]
+    What is compiled looks at each call whether it would still be compiled as it was, so this is for functions whose
+    calls are recorded (see graphs.py)."""
 
-    def check(self) -> None:
-        """Raise NotImplementedError where a module keeps a tensor that compiled code would not see change."""
-        for path, owner in self.module.named_modules():
-            for name, value in vars(owner).items():
-                if isinstance(value, Tensor):
-                    raise NotImplementedError(f"{path}.{name} is a tensor, but neither parameter nor buffer")
+    def __init__(self, function: Callable[..., Any], say: Callable[[str], None], backend: str = "inductor") -> None:
+        self.function, self.say, self.backend = function, say, backend
+        self.call: Callable[..., Any] | None = None
 
-    def check_buffers(self) -> None:
-        """Raise RuntimeError where a buffer was replaced: compiled code goes on with the old one."""
-        for held, name, tensor in self.slots:
-            if held[name] is not tensor:
-                raise RuntimeError(f"The buffer {name} was bound anew: write it in place, or give --compile off.")
-
-    def call(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], arguments: tuple[Any, ...]) -> Any:
-        own = [id(tensor) for tensor in (*self.parameters, *self.buffers)]
-        new = dict(zip(own, (*parameters, *buffers), strict=True))
-        replaced = {name: new[key] for name, key in self.names}
-        # Ties are in `names`: torch's own way with them leaves its stand-ins behind in a body that two use.
-        return torch.func.functional_call(self.module, replaced, arguments, tie_weights=False)
+    def __call__(self, *arguments: Any) -> Any:
+        if self.call is not None:
+            return self.call(*arguments)
+        whole = torch.compile(self.function, fullgraph=True, dynamic=False, backend=self.backend)
+        try:  # it fails before it has written anything, or not at all
+            result = whole(*arguments)
+        except Exception as error:  # the compilers' own are of many kinds
+            self.say(f"The task is not compiled and runs as it is: {reason(error)}")
+            self.call = self.function
+            return self.call(*arguments)
+        self.call = whole
+        return result
 
 
 class _Act(nn.Module):

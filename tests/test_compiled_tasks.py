@@ -9,12 +9,16 @@ import torch
 from isaac_tasks import HANDS, ROBOTS, HeldDraw, exact
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
+from worlds import device_env, random_actions
 
 from environments.tasks.ant import Ant
 from environments.tasks.humanoid import Humanoid
 from environments.tasks.isaac_crazyflie import IsaacCrazyflie
 from environments.tasks.isaac_ingenuity import IsaacIngenuity
 from environments.tasks.isaac_quadcopter import IsaacQuadcopter
+from environments.tasks.swimmer import Swimmer
+from ppo_and_friends.accelerate import Fused
+from ppo_and_friends.vector.sim.randomize import Randomized, Vary
 from ppo_and_friends.vector.sim.task_env import TaskEnv
 
 TASKS = [task_class() for task_class in (Ant, Humanoid, *ROBOTS, IsaacCrazyflie, IsaacIngenuity, IsaacQuadcopter)]
@@ -47,3 +51,33 @@ def _stepped(task: Any) -> TaskEnv:
     env = exact(task, 3)
     env.step((torch.full((3, task.action.columns), 0.1),))
     return env
+
+
+@pytest.mark.parametrize("task", [Ant(), Swimmer(), HANDS["openai"]], ids=lambda task: task.name)
+def test_steps_of_compiled_maths_are_those_without(task: Any) -> None:
+    """With all but the last stage of the compiler, which writes machine code."""
+    told: list[str] = []
+    plain, other = device_env(task, 4), device_env(task, 4)
+    other.replace_maths(lambda function: Fused(function, told.append, backend="aot_eager"))
+    torch._dynamo.reset()
+    with torch.no_grad():
+        assert torch.equal(*(tree_leaves(env.reset(1)[0].actor)[0] for env in (plain, other)))
+        ended = 0
+        for number, action in enumerate(random_actions(task, 4, 6)):
+            if number == 3:
+                for env in (plain, other):
+                    env._clock += task.max_episode_steps - 5  # their time is up in the last steps
+            step, same = plain.step((action,))[0], other.step((action,))[0]
+            assert all(torch.equal(one, two) for one, two in zip(tree_leaves(step), tree_leaves(same), strict=True))
+            ended += int(step.truncated.sum())
+    assert ended == 4 and told == []
+
+
+def test_what_cannot_be_compiled_runs_as_it_is() -> None:
+    told: list[str] = []
+    env = device_env(Randomized(Swimmer(), worlds=(Vary(quantity="mass", range=(1.0, 2.0)),)), 2)
+    env.replace_maths(lambda function: Fused(function, told.append))
+    env.reset(0)
+    step = env.step((torch.zeros(2, 2),))[0]
+    assert step.active.all()
+    assert len(told) == 1 and told[0].startswith("The task is not compiled and runs as it is: ")

@@ -37,7 +37,7 @@ def main(comm):
         comm.sum_(torch.ones(4, 4).T[1:3, 1:3])
     except ValueError:
         # in one piece: the ranks share a pipe
-        print(f"{type(comm).__name__} {comm.rank} of {comm.size} {'mpi4py' in sys.modules}\n", end="", flush=True)
+        print(f"{type(comm).__name__} {comm.rank} of {comm.size} {'mpi4py' in sys.modules}\\n", end="", flush=True)
     if comm.rank == 1:
         raise ValueError("broken dice")
     comm.sum_(torch.ones(1))

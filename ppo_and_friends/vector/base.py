@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -52,6 +53,15 @@ class Scheduled(Protocol):
 
     def elapse(self, steps: int) -> None:
         """Let the next reset begin after so many steps of each row; any other begins at 0."""
+        ...
+
+
+@runtime_checkable
+class TensorMaths(Protocol):
+    """What a `VecEnv` offers too whose steps, its simulator's calls apart, are functions of tensors."""
+
+    def replace_maths(self, faster: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Put `faster(function)`, which does the same, in the place of each."""
         ...
 
 

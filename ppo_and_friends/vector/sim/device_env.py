@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from ppo_and_friends.types import Obs, Step, leaves
-from ppo_and_friends.vector.sim.simulation import Simulation, Task
+from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation, Task
 from ppo_and_friends.vector.sim.task_rows import TaskRows, on_each
 from ppo_and_friends.vector.sim.tensors import beside
 
@@ -35,6 +36,9 @@ class DeviceTaskEnv(TaskRows):
     starts anew. `contact_overflow` is 1 where the engine lost contacts for lack of room.
 
     Rows draw together from `generator`, on the simulation's device.
+
+    Between two calls of the simulator and the generator, a step is three functions of tensors: `apply`, `judge` and
+    `observe`. They may be replaced by faster ones that do the same (see `replace_maths`).
     """
 
     counts = (FAILURES, OVERFLOWS)
@@ -44,9 +48,16 @@ class DeviceTaskEnv(TaskRows):
         super().__init__(task, sim, engine, torch.float32)
         self._engine = sim
         self.generator = Generator(sim.device)
-        self._draw = DeviceDraw(self.generator, sim)
+        self._chance = DeviceDraws(task, sim, self._memory, self.generator)
         self._clock = torch.zeros((), dtype=torch.int64, device=sim.device)
         self._zero = torch.zeros((), dtype=self.dtype, device=sim.device)
+        self.apply: Callable[[Tensor], None] = self._apply
+        self.judge: Callable[[Tensor], tuple[Step, Tensor]] = self._judge
+        self.observe: Callable[[], Obs] = self._observe
+
+    def replace_maths(self, faster: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Put `faster(function)` in the place of each of the three."""
+        self.apply, self.judge, self.observe = map(faster, (self.apply, self.judge, self.observe))
 
     @property
     def generators(self) -> tuple[Generator, ...]:
@@ -56,15 +67,20 @@ class DeviceTaskEnv(TaskRows):
     def reset(self, seed: int) -> tuple[Obs, ...]:
         self.generator.manual_seed(seed)
         self._forget()
-        self._begin_episodes(self._everywhere, self._draw, self._clock)
+        self._chance.renew()
+        self._begin(self._everywhere)
+        self._derive(self._everywhere)
         return (self._observe(),)
 
     def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
         (action,) = actions
         self._check_actions(action)
-        self.task.apply(self.sim, self._memory, action)
+        self.apply(action)
         self.sim.step(self.task.substeps)
-        return (self._judge(action),)
+        self._chance.renew()
+        judged, cut = self.judge(action)
+        self._derive(cut)
+        return (judged._replace(obs=self.observe()),)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"clock": self._clock.clone(), "generator": self.generator.get_state()}
@@ -74,8 +90,11 @@ class DeviceTaskEnv(TaskRows):
         self._clock.copy_(state["clock"])
         self.generator.set_state(state["generator"])
 
-    def _judge(self, action: Tensor) -> Step:
-        """What the step led to, and new episodes where one ended."""
+    def _apply(self, action: Tensor) -> None:
+        self.task.apply(self.sim, self._memory, action)
+
+    def _judge(self, action: Tensor) -> tuple[Step, Tensor]:
+        """What the step led to, and new episodes in the rows ([N] bool) where one ended."""
         self._clock += 1
         reward, terminated, log = self.task.reward_done(self.sim, self._memory, action)
         final = self._observe()
@@ -89,8 +108,12 @@ class DeviceTaskEnv(TaskRows):
         log = dict(zip(log, terms, strict=True))
         log[FAILURES] = failed.to(self.dtype)
         log[OVERFLOWS] = self._engine.overflowed.to(self.dtype)
-        self._begin_episodes(terminated | truncated, self._draw, self._clock)
-        return Step(self._observe(), self._shown(final, good), reward, terminated, truncated, good, log)
+        shown, cut = self._shown(final, good), terminated | truncated
+        self._begin(cut)
+        return Step(shown, shown, reward, terminated, truncated, good, log), cut
+
+    def _begin(self, rows: Tensor) -> None:
+        self._begin_episodes(rows, self._chance.draw(), self._clock)
 
     def _good(self, obs: Obs, reward: Tensor) -> Tensor:
         """[N] bool: rows whose numbers are all finite, and none huge."""
@@ -108,14 +131,52 @@ class DeviceTaskEnv(TaskRows):
         return on_each(shown, obs)
 
 
-class DeviceDraw:
-    """`Draw` of one generator for all rows: fresh numbers for every row, whichever are asked for."""
+class DeviceDraws:
+    """What the rows' new starts draw: two blocks of fresh numbers for every row, filled by one call each."""
 
-    def __init__(self, generator: Generator, sim: Simulation) -> None:
-        self._made: dict[str, Any] = {"generator": generator, "device": sim.device, "dtype": sim.dtype}
+    def __init__(self, task: Task, sim: Simulation, memory: Memory, generator: Generator) -> None:
+        self._generator = generator
+        wanted = Wanted(sim)
+        task.reset(sim, memory, torch.zeros(sim.rows, dtype=torch.bool, device=sim.device), wanted)
+        self._uniform, self._normal = wanted.nothing(wanted.uniforms), wanted.nothing(wanted.normals)
+
+    def renew(self) -> None:
+        self._uniform.uniform_(generator=self._generator)
+        self._normal.normal_(generator=self._generator)
+
+    def draw(self) -> Draw:
+        return Columns(self._uniform, self._normal)
+
+
+class Wanted:
+    """`Draw` that counts the columns that are asked for, and gives zeros."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self.uniforms = self.normals = 0
 
     def uniform(self, rows: Tensor, low: float, high: float, size: int) -> Tensor:
-        return low + (high - low) * torch.rand(len(rows), size, **self._made)
+        self.uniforms += size
+        return self.nothing(size)
 
     def normal(self, rows: Tensor, size: int) -> Tensor:
-        return torch.randn(len(rows), size, **self._made)
+        self.normals += size
+        return self.nothing(size)
+
+    def nothing(self, size: int) -> Tensor:
+        return torch.zeros(self._sim.rows, size, device=self._sim.device, dtype=self._sim.dtype)
+
+
+class Columns:
+    """`Draw` of the columns of two blocks, from left to right."""
+
+    def __init__(self, uniform: Tensor, normal: Tensor) -> None:
+        self._uniform, self._normal = uniform, normal
+
+    def uniform(self, rows: Tensor, low: float, high: float, size: int) -> Tensor:
+        taken, self._uniform = self._uniform[:, :size], self._uniform[:, size:]
+        return low + (high - low) * taken
+
+    def normal(self, rows: Tensor, size: int) -> Tensor:
+        taken, self._normal = self._normal[:, :size], self._normal[:, size:]
+        return taken

@@ -112,6 +112,7 @@ class TaskEnv(TaskRows):
 
     def _restart(self, rows: Tensor) -> None:
         self._begin_episodes(rows, self._draw, torch.tensor(self._clock))
+        self._derive(rows)
         self._find_next_limit()
 
     def _find_next_limit(self) -> None:

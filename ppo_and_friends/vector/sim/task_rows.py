@@ -108,9 +108,12 @@ class TaskRows:
         """New episodes for `rows` ([N] bool), begun at `clock` (a number)."""
         self.sim.reset(rows)
         self.task.reset(self.sim, self._memory, rows, draw)
+        write_rows(self._started, rows, clock)
+
+    def _derive(self, rows: Tensor) -> None:
+        """What an observation right after `_begin_episodes` reads, where the task reads derived fields then."""
         if self.task.forward_after_reset:
             self.sim.forward(rows)
-        write_rows(self._started, rows, clock)
 
     def _observe(self) -> Obs:
         return self._cast(self.task.observe(self.sim, self._memory))
