@@ -89,7 +89,8 @@ def _run(arguments: Sequence[str]) -> int:
         _show_list()
         return 0
     limit_threads(1)  # before an environment imports torch: more threads slow small networks down
-    reference, default, experiment = _defaults(words)
+    reference, plain, default = _defaults(words)
+    experiment = _with(plain, default)
     if "help" in asked:
         return _show_help(words, experiment)
     if not reference:
@@ -97,26 +98,40 @@ def _run(arguments: Sequence[str]) -> int:
     from ppo_and_friends.parser import parse
 
     request, run, experiment = parse(words, experiment)
+    ranks = _number(SIZE_VARIABLES, "WORLD_SIZE", 1)
+    other = None if run.test else registry.build_on_gpu(reference)
+    if other is not None:
+        from ppo_and_friends.simulator import takes_gpu
+
+        *_, faster = parse(words, _with(plain, other))
+        if takes_gpu(faster, run, ranks):
+            default, experiment = other, faster
+            if _number(RANK_VARIABLES, "RANK", 0) == 0:
+                print(f"# {reference} with its settings for a GPU (those for a CPU: --simulator cpu)", flush=True)
     if run.clobber and run.test:
         raise UserError("--clobber would delete the state that a test needs: give one or the other.")
-    check_experiment(experiment, experiment.envs_per_proc * _number(SIZE_VARIABLES, "WORLD_SIZE", 1))
+    check_experiment(experiment, experiment.envs_per_proc * ranks)
     if request.print_config:
         _show_config(reference, run, experiment, default)
         return 0
     return execute(experiment, run, reference)
 
 
-def _defaults(words: Words) -> tuple[str, Experiment, Experiment]:
-    """(reference, what its launcher gives, the same with a config file's settings)."""
+def _defaults(words: Words) -> tuple[str, Mapping[str, Any], Experiment]:
+    """(reference, a config file's settings, what the reference's launcher gives)."""
     reference, file = last(words, "environment"), last(words, "config")
     plain: Mapping[str, Any] = {}
     if file:
         saved_reference, plain, _ = read_config(file)
         reference = reference or saved_reference
     if not reference:
-        return "", Experiment(env=None), Experiment(env=None)
-    default = registry.build(reference)
-    return reference, default, dataclasses.replace(from_plain(default, plain), name=default.name)
+        return "", {}, Experiment(env=None)
+    return reference, plain, registry.build(reference)
+
+
+def _with(plain: Mapping[str, Any], default: Experiment) -> Experiment:
+    """What a launcher gives with a config file's settings."""
+    return dataclasses.replace(from_plain(default, plain), name=default.name)
 
 
 def _show_list() -> None:

@@ -46,6 +46,7 @@ def launched(ranks: int, command: str) -> str:
 def settings_flags(reference: str, experiment: Experiment, run: RunConfig) -> tuple[str, ...]:
     """What gives these settings to a command: nothing where they are the launcher's own."""
     with contextlib.suppress(UserError):  # an experiment without a launcher
-        if to_plain(registry.build(reference)) == to_plain(experiment):
+        own = (registry.build(reference), registry.build_on_gpu(reference))
+        if to_plain(experiment) in [to_plain(default) for default in own if default is not None]:
             return ()
     return "--config", str(directory_of(experiment, run) / "config.json")

@@ -27,6 +27,7 @@ GYMNASIUM = "gymnasium:"
 Launcher = Callable[[], Experiment]
 
 _launchers: dict[str, Launcher] = {}
+_launchers_on_gpu: dict[str, Launcher] = {}
 
 
 def experiment(name: str) -> Callable[[Launcher], Launcher]:
@@ -34,6 +35,16 @@ def experiment(name: str) -> Callable[[Launcher], Launcher]:
 
     def register(launcher: Launcher) -> Launcher:
         _launchers[name] = launcher
+        return launcher
+
+    return register
+
+
+def on_gpu(name: str) -> Callable[[Launcher], Launcher]:
+    """Register other settings for the experiment `name`: those of new runs whose worlds a GPU simulates."""
+
+    def register(launcher: Launcher) -> Launcher:
+        _launchers_on_gpu[name] = launcher
         return launcher
 
     return register
@@ -48,6 +59,12 @@ def describe() -> dict[str, str]:
     """{name: one line that says what it is}."""
     lines = {name: (inspect.getdoc(launcher) or "").partition("\n")[0] for name, launcher in _builtin().items()}
     return lines | {point.name: f"from {point.value}" for point in _entry_points() if point.name not in lines}
+
+
+def build_on_gpu(reference: str) -> Experiment | None:
+    """The same experiment with its settings for a GPU; None where it has no others, or where nothing simulates it."""
+    found = (name for name in _builtin() if _same(name, reference) and name in _launchers_on_gpu)
+    return next((_named(_launchers_on_gpu[name], name, reference) for name in found), None)
 
 
 def build(reference: str) -> Experiment:

@@ -56,16 +56,25 @@ def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) 
             f"{directory_of(experiment, options)} was trained with --simulator {saved}, and cannot go on with {asked}: "
             f"leave the flag out, or start another run with --name, from these weights with --init_from."
         )
-    chosen = saved or asked
-    if chosen == AUTO:
-        alone = comm.size == 1 and options.device != "cpu" and not options.test
-        wanted = alone and experiment.envs_per_proc >= WORTH
-        chosen = WARP if wanted and not obstacle() else CPU
+    chosen = _resolved(saved or asked, experiment, options, comm.size)
     if chosen == WARP and (reason := obstacle()):
         new = f"begin another run from its weights with --name NEW --init_from {directory_of(experiment, options)} "
         raise UserError(f"--simulator {WARP} {reason}, or {new if saved else 'use '}--simulator {CPU}.")
     config: Any = ENGINES[chosen].prepare(with_simulator(experiment, chosen), options, comm)
     return dataclasses.replace(config, **{name: limit for name, limit in limits.items() if not getattr(config, name)})
+
+
+def takes_gpu(experiment: Experiment, run: RunConfig, ranks: int) -> bool:
+    """Whether `choose_simulator` will find that a GPU simulates this run."""
+    saved, _ = _read_saved(experiment, run)
+    return _resolved(saved or simulator_of(experiment), experiment, run, ranks) == WARP
+
+
+def _resolved(asked: str, experiment: Experiment, run: RunConfig, ranks: int) -> str:
+    if asked != AUTO:
+        return asked
+    alone = ranks == 1 and run.device != "cpu" and not run.test
+    return WARP if alone and experiment.envs_per_proc >= WORTH and not obstacle() else CPU
 
 
 def as_made(config: Any, env: VecEnv) -> Any:
@@ -99,16 +108,20 @@ def obstacle() -> str:
 
 
 def _saved(experiment: Experiment, run: RunConfig | None, comm: Comm) -> tuple[str, dict[str, int]]:
-    """The engine and the limits of the state that this run goes on from; "" and none without one."""
-    if run is None or run.test or run.clobber:
+    """`_read_saved`, on every rank."""
+    if run is None:
         return "", {}
-    found: tuple[str, dict[str, int]] = "", {}
-    if comm.rank == 0:
-        state = StateDirectory(directory_of(experiment, run)).load(run.checkpoint)
-        if state is not None:
-            found = state.get("simulator", CPU), state.get("limits", {})
+    found = _read_saved(experiment, run) if comm.rank == 0 else None
     saved, limits = json.loads(comm.broadcast_bytes(json.dumps(found).encode()))
     return saved, limits
+
+
+def _read_saved(experiment: Experiment, run: RunConfig) -> tuple[str, dict[str, int]]:
+    """The engine and the limits of the state that this run goes on from; "" and none without one."""
+    if run.test or run.clobber:
+        return "", {}
+    state = StateDirectory(directory_of(experiment, run)).load(run.checkpoint)
+    return ("", {}) if state is None else (state.get("simulator", CPU), state.get("limits", {}))
 
 
 def _on_cpu(experiment: Experiment, run: RunConfig, comm: Comm) -> EnvConfig:

@@ -11,6 +11,7 @@ import pytest
 from ppo_and_friends import registry
 from ppo_and_friends.config import Experiment, check_experiment
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.simulator import WORTH
 
 LAUNCHER = """
 from dataclasses import dataclass
@@ -46,6 +47,18 @@ def test_every_launcher_builds_and_is_described() -> None:
         experiment = registry.build(name)
         assert experiment.name == name
         check_experiment(experiment, experiment.envs_per_proc)
+
+
+def test_settings_for_a_gpu_are_of_the_same_tasks() -> None:
+    found = {name: registry.build_on_gpu(name.lower()) for name in registry.names()}
+    assert {"Ant", "Humanoid"} <= {name for name, experiment in found.items() if experiment is not None}
+    assert set(registry._launchers_on_gpu) <= set(found)
+    for name, experiment in found.items():
+        if experiment is not None:
+            assert (experiment.name, experiment.env) == (name, registry.build(name).env)
+            assert experiment.envs_per_proc >= WORTH
+            check_experiment(experiment, experiment.envs_per_proc)
+    assert registry.build_on_gpu("gymnasium:Ant-v5") is None
 
 
 def test_letter_case_does_not_matter() -> None:

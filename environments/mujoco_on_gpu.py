@@ -1,0 +1,65 @@
+"""Settings of MuJoCo's locomotion tasks for runs whose thousands of worlds one GPU simulates.
+
+The tasks and their rewards are those of mujoco.py. Isaac Gym's recipe (arXiv:2108.10470) for many worlds: short
+rollouts, few and large minibatches, a step size that follows the KL divergence; with this project's normalisers. The
+two pendulums and Swimmer have none of their own: they are solved in minutes on a CPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from environments.settings import ADAPTIVE, ADAPTIVE_NET, simulated
+from ppo_and_friends.config import Experiment
+from ppo_and_friends.registry import on_gpu
+
+MANY_WORLDS = replace(ADAPTIVE, steps_per_row=16)
+ROWS = 2048
+
+
+@on_gpu("Ant")
+def ant() -> Experiment:
+    """Ant in 2048 worlds."""
+    from environments.tasks.ant import Ant
+
+    return simulated(Ant(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+
+
+@on_gpu("HalfCheetah")
+def half_cheetah() -> Experiment:
+    """HalfCheetah in 2048 worlds."""
+    from environments.tasks.half_cheetah import HalfCheetah
+
+    return simulated(HalfCheetah(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+
+
+@on_gpu("Hopper")
+def hopper() -> Experiment:
+    """Hopper in 2048 worlds."""
+    from environments.tasks.hopper import Hopper
+
+    return simulated(Hopper(), 50_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+
+
+@on_gpu("Walker2d")
+def walker2d() -> Experiment:
+    """Walker2d in 2048 worlds."""
+    from environments.tasks.walker2d import Walker2d
+
+    return simulated(Walker2d(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+
+
+@on_gpu("Humanoid")
+def humanoid() -> Experiment:
+    """Humanoid in 2048 worlds."""
+    from environments.tasks.humanoid import Humanoid
+
+    return simulated(Humanoid(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+
+
+@on_gpu("HumanoidStandup")
+def humanoid_standup() -> Experiment:
+    """HumanoidStandup in 2048 worlds."""
+    from environments.tasks.humanoid_standup import HumanoidStandup
+
+    return simulated(HumanoidStandup(), 50_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
