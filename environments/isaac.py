@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 
-from environments.settings import net, simulated
+from environments.settings import many_worlds, net
 from ppo_and_friends.config import Experiment, NetConfig, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import constant
@@ -44,7 +44,7 @@ def isaac_cartpole() -> Experiment:
     from environments.tasks.isaac_cartpole import IsaacCartpole
 
     ppo = replace(RL_GAMES, steps_per_row=16, minibatches=1, epochs=8, reward_scale=0.1, value_weight=4.0)
-    return simulated(IsaacCartpole(), 819_200, 512, ppo, elu(32, 32))
+    return many_worlds(IsaacCartpole(), 819_200, 512, ppo, elu(32, 32))
 
 
 @experiment("IsaacAnt")
@@ -64,7 +64,7 @@ def isaac_ant() -> Experiment:
         max_grad_norm=inf,
         timeout_value="acted_on",
     )
-    return simulated(IsaacAnt(), 32_768_000, 4096, ppo, elu(256, 128, 64))
+    return many_worlds(IsaacAnt(), 32_768_000, 4096, ppo, elu(256, 128, 64))
 
 
 @experiment("IsaacHumanoid")
@@ -82,7 +82,7 @@ def isaac_humanoid() -> Experiment:
         value_weight=4.0,
         timeout_value="acted_on",
     )
-    return simulated(IsaacHumanoid(), 131_072_000, 4096, ppo, elu(400, 200, 100))
+    return many_worlds(IsaacHumanoid(), 131_072_000, 4096, ppo, elu(400, 200, 100))
 
 
 @experiment("IsaacBallBalance")
@@ -91,7 +91,7 @@ def isaac_ball_balance() -> Experiment:
     from environments.tasks.isaac_ball_balance import IsaacBallBalance
 
     ppo = replace(RL_GAMES, steps_per_row=16, minibatches=8, epochs=8, reward_scale=0.1, value_weight=4.0)
-    return simulated(IsaacBallBalance(), 16_384_000, 4096, ppo, elu(128, 64, 32))
+    return many_worlds(IsaacBallBalance(), 16_384_000, 4096, ppo, elu(128, 64, 32))
 
 
 @experiment("IsaacAnymal")
@@ -108,7 +108,7 @@ def isaac_anymal() -> Experiment:
         bounds_weight=1e-3,
         timeout_value="acted_on",
     )
-    return simulated(IsaacAnymal(), 98_304_000, 4096, ppo, elu(256, 128, 64))
+    return many_worlds(IsaacAnymal(), 98_304_000, 4096, ppo, elu(256, 128, 64))
 
 
 FLIGHT = replace(
@@ -141,7 +141,7 @@ def isaac_quadcopter() -> Experiment:
     from environments.tasks.isaac_quadcopter import IsaacQuadcopter
 
     ppo = replace(FLIGHT, steps_per_row=8, reward_scale=0.1)
-    return simulated(IsaacQuadcopter(), 32_768_000, 8192, ppo, elu(256, 256, 128))
+    return many_worlds(IsaacQuadcopter(), 32_768_000, 8192, ppo, elu(256, 256, 128))
 
 
 @experiment("IsaacIngenuity")
@@ -149,7 +149,7 @@ def isaac_ingenuity() -> Experiment:
     """Fly the Mars helicopter to one target after another; 14 000 is the bound."""
     from environments.tasks.isaac_ingenuity import IsaacIngenuity
 
-    return simulated(IsaacIngenuity(), 32_768_000, 4096, FLIGHT, elu(256, 256, 128))
+    return many_worlds(IsaacIngenuity(), 32_768_000, 4096, FLIGHT, elu(256, 256, 128))
 
 
 @experiment("IsaacCrazyflie")
@@ -159,7 +159,7 @@ def isaac_crazyflie() -> Experiment:
 
     ppo = replace(FLIGHT, lr=constant(1e-4))
     networks = replace(net(256, 256, 128), shared=True, initialization="zero_biases")
-    return simulated(IsaacCrazyflie(), 65_536_000, 4096, ppo, networks)
+    return many_worlds(IsaacCrazyflie(), 65_536_000, 4096, ppo, networks)
 
 
 @experiment("IsaacShadowHand")
@@ -167,7 +167,7 @@ def isaac_shadow_hand() -> Experiment:
     """Turn a cube to one goal after another in the hand of 24 joints; all of the state is seen."""
     from environments.tasks.isaac_shadow_hand import IsaacShadowHand
 
-    return simulated(IsaacShadowHand(), 655_360_000, 16384, HANDS, elu(512, 512, 256, 128))
+    return many_worlds(IsaacShadowHand(), 655_360_000, 16384, HANDS, elu(512, 512, 256, 128))
 
 
 @experiment("IsaacShadowHandAsymmetric")
@@ -189,7 +189,7 @@ def isaac_shadow_hand_asymmetric() -> Experiment:
         epochs=8,
         timeout_value="none",
     )
-    return simulated(openai_shadow_hand(), 1_310_720_000, 16384, ppo, networks)
+    return many_worlds(openai_shadow_hand(), 1_310_720_000, 16384, ppo, networks)
 
 
 @experiment("IsaacAllegroHand")
@@ -197,4 +197,4 @@ def isaac_allegro_hand() -> Experiment:
     """Turn a cube to one goal after another in the hand of 16 joints."""
     from environments.tasks.isaac_allegro_hand import IsaacAllegroHand
 
-    return simulated(IsaacAllegroHand(), 655_360_000, 16384, HANDS, elu(512, 256, 128))
+    return many_worlds(IsaacAllegroHand(), 655_360_000, 16384, HANDS, elu(512, 256, 128))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from environments.settings import ADAPTIVE, ADAPTIVE_NET, simulated
+from environments.settings import ADAPTIVE, ADAPTIVE_NET, many_worlds
 from ppo_and_friends.config import Experiment
 from ppo_and_friends.registry import on_gpu
 
@@ -22,7 +22,7 @@ def ant() -> Experiment:
     """Ant in 2048 worlds."""
     from environments.tasks.ant import Ant
 
-    return simulated(Ant(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+    return many_worlds(Ant(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
 
 
 @on_gpu("HalfCheetah")
@@ -30,7 +30,7 @@ def half_cheetah() -> Experiment:
     """HalfCheetah in 2048 worlds."""
     from environments.tasks.half_cheetah import HalfCheetah
 
-    return simulated(HalfCheetah(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+    return many_worlds(HalfCheetah(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
 
 
 @on_gpu("Hopper")
@@ -38,7 +38,7 @@ def hopper() -> Experiment:
     """Hopper in 2048 worlds."""
     from environments.tasks.hopper import Hopper
 
-    return simulated(Hopper(), 50_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+    return many_worlds(Hopper(), 50_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
 
 
 @on_gpu("Walker2d")
@@ -46,7 +46,7 @@ def walker2d() -> Experiment:
     """Walker2d in 2048 worlds."""
     from environments.tasks.walker2d import Walker2d
 
-    return simulated(Walker2d(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+    return many_worlds(Walker2d(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
 
 
 @on_gpu("Humanoid")
@@ -54,7 +54,7 @@ def humanoid() -> Experiment:
     """Humanoid in 2048 worlds."""
     from environments.tasks.humanoid import Humanoid
 
-    return simulated(Humanoid(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+    return many_worlds(Humanoid(), 100_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
 
 
 @on_gpu("HumanoidStandup")
@@ -62,4 +62,4 @@ def humanoid_standup() -> Experiment:
     """HumanoidStandup in 2048 worlds."""
     from environments.tasks.humanoid_standup import HumanoidStandup
 
-    return simulated(HumanoidStandup(), 50_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)
+    return many_worlds(HumanoidStandup(), 50_000_000, ROWS, MANY_WORLDS, ADAPTIVE_NET)

@@ -8,9 +8,10 @@ ADAPTIVE    rl_games' idea for EnvPool's MuJoCo: many rows, few large minibatche
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from ppo_and_friends.config import Activation, BodyConfig, Experiment, NetConfig, PPOConfig
+from ppo_and_friends.config import Activation, BodyConfig, EvaluationConfig, Experiment, NetConfig, PPOConfig
 from ppo_and_friends.schedules import constant, linear
 
 
@@ -25,6 +26,13 @@ def simulated(task: Any, num_timesteps: int, rows: int, ppo: PPOConfig, net: Net
     from ppo_and_friends.vector.sim.task_env import SimEnv
 
     return Experiment(env=SimEnv(task=task), num_timesteps=num_timesteps, envs_per_proc=rows, ppo=ppo, net=net)
+
+
+def many_worlds(task: Any, num_timesteps: int, rows: int, ppo: PPOConfig, net: NetConfig) -> Experiment:
+    """`simulated`, in thousands of rows on a GPU. An evaluation takes as long there as training for as many steps as an
+    episode may have, which is a good part of a whole run: there are two."""
+    experiment = simulated(task, num_timesteps, rows, ppo, net)
+    return replace(experiment, evaluation=EvaluationConfig(every=2))
 
 
 WIDE = PPOConfig(lr=linear(1e-3, 0.0), stop_kl=0.03, normalize_values=True, epochs=10, minibatches=32, steps_total=2048)
