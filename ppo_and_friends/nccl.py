@@ -183,8 +183,8 @@ def _connected(host: Comm, store: Any, device: torch.device) -> NcclComm:
 class _Farewell:
     """Ends a process group at the end of the process, which NCCL would else refuse while a captured graph holds it.
 
-    The thread exists from the beginning, because the interpreter starts none while it ends; it is left behind where
-    NCCL still waits, for a graph that somebody holds to the last."""
+    So graphs are given up first, whoever holds them. The thread exists from the beginning, because the interpreter
+    starts none while it ends; it is left behind where NCCL waits for something else."""
 
     def __init__(self, group: Any) -> None:
         self._leaving = threading.Event()
@@ -197,6 +197,8 @@ class _Farewell:
         group.abort()  # waits for no other rank, unlike shutdown
 
     def _leave(self) -> None:
-        gc.collect()  # graphs that nobody holds
+        for held in gc.get_objects():
+            if issubclass(type(held), torch.cuda.CUDAGraph):
+                held.reset()
         self._leaving.set()
         self._thread.join(FAREWELL)

@@ -95,9 +95,7 @@ def learn_recorded(comm: Comm) -> list[torch.Tensor]:
         on_host = recorded(copy.deepcopy(group.net).cpu(), spec, STEPS, mine, ROWS, seed=number)
         facts, targets, own = group.prepare(moved(on_host, device), progress)
         sums = reduce_moments(comm, [*group.early_moments(), *group.late_moments()], own)
-        for moments in group.early_moments():
-            moments.absorb()
-        group.learn(facts, targets, sums, 7, number, progress)
+        group.learn(group.batch(facts, targets, sums), 7, number, progress)
     tensors, kept = group.learner.tensors, [*group.early_moments(), *group.late_moments()]
     learned = [tensors.values, tensors.first, tensors.second]
     result = learned + [item for moments in kept for item in (moments.count, moments.mean, moments.m2)]

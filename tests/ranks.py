@@ -54,7 +54,8 @@ def environment(**extra: str) -> dict[str, str]:
     names and before what it named; one thread a rank, and lines written whole."""
     named = (extra.pop("PYTHONPATH", ""), str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", ""))
     paths = os.pathsep.join(filter(None, named))
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "", **extra, "PYTHONPATH": paths}
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # in containers
+    return {**os.environ, **root, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "", **extra, "PYTHONPATH": paths}
 
 
 def run(ranks: int, body: str, launcher: str | None = MPIRUN, **extra: str) -> subprocess.CompletedProcess[str]:
