@@ -100,7 +100,9 @@ def scored(rows: list[dict[str, str]]) -> str:
         each.sort(key=lambda row: int(row["seed"]))
         means = [float(row["mean"]) for row in each]
         minutes = [float(row["minutes"]) for row in each if row["minutes"]]
-        score = f"{statistics.fmean(means):.1f} +- {statistics.pstdev(means):.1f}"
+        score = (
+            f"{statistics.fmean(means):.1f} +- {statistics.pstdev(means):.1f}" if len(means) > 1 else f"{means[0]:.1f}"
+        )
         seeds = ", ".join(row["seed"] for row in each)
         time = f"{statistics.median(minutes):.1f}" if minutes else ""
         what = f"{environment} `{flags}`" if flags else environment

@@ -201,7 +201,7 @@ def call(module: Any, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
 
 
 def test_learning_is_measured_once_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("--rows", 8, "--steps", 512, "--seeds", 1, "--threshold", 1e6, "--device", "cpu", "--results", tmp_path)
+    words = ("--rows", 8, "--steps", 512, "--seeds", 1, "--until", 1e6, "--device", "cpu", "--results", tmp_path)
     flags = ("--", "--ppo.epochs", 1)
     assert call(gpu_learning, monkeypatch, "IsaacCartpole", *words, *flags) == 0
     (row,) = common.read("gpu_learning", tmp_path)
