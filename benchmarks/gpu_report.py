@@ -107,7 +107,7 @@ def peers(rows: list[Cells]) -> str:
             base = median(groups.get((task, count, steps, name), []), "steps_per_second")
             if name != side and not math.isnan(base):
                 over.append(f"{base / speed:.2f}{own}")
-        times = (number(median(each, name)) for name in ("seconds", WALL))
+        times = (or_nothing(median(each, name)) for name in ("seconds", WALL))
         what = (task, count, f"{int(steps):,}", side, seeds(each), number(speed), ", ".join(over))
         cells.append((*what, *times, *reached(each), *losses(each)))
     head = ("task", "rows", "steps", "side", "seeds", "steps/s", "ours over it", "seconds", "with compilation")
