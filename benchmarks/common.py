@@ -3,12 +3,14 @@
 A row of most files in `results/` is one measurement: setting, side, round, value, unit, and ratio, which is the value
 over that of the setting's base in the same round, so that both met the same load of the machine. The scripts for GPUs
 write one row a run, without a date: called again, they do what is missing (`work_through`).
+BENCHMARK_RESULTS names another folder than `results/`, BENCHMARK_COMMIT the commit where there is no git.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import importlib
 import json
 import os
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", ROOT / "benchmarks" / "results"))
 MAIN = ROOT / "main.py"
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco")
 ORIGIN = ("date", "commit", "machine", "cores", "python", *PACKAGES, "peer")
@@ -154,7 +156,7 @@ def show(setting: str, values: Mapping[str, Sequence[float]], base: str, unit: s
 
 
 def append(name: str, origin_: Row, measured: Sequence[Row], folder: Path = RESULTS) -> Path:
-    """Add rows to FOLDER/NAME.csv, which begins with a header.
+    """Add rows to FOLDER/NAME.csv, which begins with a header. Several processes may do so at once.
 
     Raises:
         ValueError: the file has other columns.
@@ -162,14 +164,15 @@ def append(name: str, origin_: Row, measured: Sequence[Row], folder: Path = RESU
     path = folder / f"{name}.csv"
     folder.mkdir(parents=True, exist_ok=True)
     columns = [*origin_, *measured[0]]
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            present = next(csv.reader(file))
-        if present != columns:
+    with open(path, "a+", newline="", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        file.seek(0)
+        present = next(csv.reader(file), None)
+        if present not in (None, columns):
             raise ValueError(f"{path} has the columns {present}, not {columns}")
-    with open(path, "a", newline="", encoding="utf-8") as file:
+        file.seek(0, os.SEEK_END)
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        if not file.tell():
+        if present is None:
             writer.writeheader()
         writer.writerows(origin_ | row for row in measured)
     return path

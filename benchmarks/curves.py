@@ -9,10 +9,30 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 WARMUP = 10  # iterations in which compilers and recorders of graphs work: they count as later ones do
-HEAD = ("iteration", "steps", "seconds", "mean_return")
+HEAD = ("iteration", "steps", "seconds", "mean_return", "simulation_failures", "contact_overflow")
+
+
+class Published(NamedTuple):
+    """Returns on Isaac Gym that CleanRL's documentation reports, and the seconds of CleanRL's own runs."""
+
+    rl_games: float
+    cleanrl: float
+    seconds: float  # on one RTX A6000
+    steps: int = 30_000_000
+
+
+PUBLISHED = {
+    "IsaacCartpole": Published(417.0, 413.66, 40),
+    "IsaacAnt": Published(5873.0, 3953.0, 240),
+    "IsaacHumanoid": Published(6255.0, 2988.0, 350),
+    "IsaacBallBalance": Published(320.0, 161.9, 160),
+    "IsaacAnymal": Published(62.8, 29.34, 317),
+    "IsaacShadowHand": Published(5714.0, 427.2, 130 * 60, 600_000_000),
+    "IsaacAllegroHand": Published(3480.0, 762.9, 200 * 60, 600_000_000),
+}
 
 
 class Point(NamedTuple):
@@ -21,6 +41,8 @@ class Point(NamedTuple):
     steps: int  # of the environment, so far
     seconds: float  # since the first iteration began
     mean_return: float  # of about the last 100 episodes; NaN before the first ended
+    failures: float = math.nan  # simulations that became unstable in this iteration's rollout; NaN: not counted
+    overflows: float = math.nan  # steps of a row in which contacts were lost
 
 
 class Recorder:
@@ -40,12 +62,13 @@ class Recorder:
         """The first iteration begins now."""
         self.began = time.perf_counter()
 
-    def add(self, steps: int, mean_return: float) -> bool:
-        """One more iteration; whether it was the last."""
+    def add(self, steps: int, mean_return: float, *trouble: float) -> bool:
+        """One more iteration; whether it was the last. `trouble` are the last two fields of a `Point`."""
         now = time.perf_counter()
         self.count, self.reached = self.count + 1, steps
         if self.writer:
-            self.writer.writerow((self.count, steps, f"{now - self.began:.6f}", f"{mean_return:.6g}"))
+            counts = trouble or (math.nan, math.nan)
+            self.writer.writerow((self.count, steps, f"{now - self.began:.6f}", f"{mean_return:.6g}", *counts))
         return steps >= self.steps or now - self.made > self.limit
 
     def close(self) -> None:
@@ -56,7 +79,7 @@ class Recorder:
 def read(path: Path) -> list[Point]:
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [Point(int(row["steps"]), float(row["seconds"]), float(row["mean_return"])) for row in rows]
+    return [Point(int(row["steps"]), *(float(row[name]) for name in HEAD[2:])) for row in rows]
 
 
 def counted(points: Sequence[Point]) -> int:
@@ -109,6 +132,39 @@ def largest_loss(points: Sequence[Point], after: int) -> float:
         if best and point.steps >= after:
             worst = max(worst, 100 * (best - point.mean_return) / best)
     return worst
+
+
+def checkpoints(asked: Sequence[int], steps: int) -> Sequence[int]:
+    """Those asked for, or eighths of a run of so many steps."""
+    return asked or [steps * part // 8 for part in range(1, 9)]
+
+
+def summary(
+    points: Sequence[Point], threshold: float, loss_after: int, at: Sequence[int], alone: bool = True
+) -> dict[str, Any]:
+    """What is written of one run.
+
+    Cells are empty for a threshold of 0 or one that was not reached, for what was not counted, and for the seconds of
+    runs that were not alone on their GPU.
+
+    Args:
+        at: the steps whose returns are kept.
+    """
+    reached = time_to(points, threshold) if threshold else None
+    failures, overflows = (sum(point[column] for point in points) for column in (3, 4))
+    return {
+        "steps_per_second": f"{rate(points):.6g}" if alone else "",
+        "seconds": f"{training_seconds(points)[-1]:.5g}" if alone else "",
+        "seconds_with_compilation": f"{points[-1].seconds:.5g}" if alone else "",
+        "threshold": threshold or "",
+        "threshold_steps": reached[0] if reached else "",
+        "threshold_seconds": f"{reached[1]:.5g}" if reached and alone else "",
+        "loss_percent": f"{largest_loss(points, loss_after):.4g}",
+        "loss_after": loss_after,
+        "simulation_failures": "" if math.isnan(failures) else f"{failures:.0f}",
+        "contact_overflow": "" if math.isnan(overflows) else f"{overflows:.0f}",
+        "returns": returns(points, at),
+    }
 
 
 def returns(points: Sequence[Point], checkpoints: Sequence[int]) -> str:

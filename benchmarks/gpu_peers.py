@@ -2,13 +2,14 @@
 
     pip install --no-deps rl_games==1.6.5 rsl-rl-lib==5.5.1          (and what they import)
     python benchmarks/gpu_peers.py [--tasks IsaacAnt] [--sides ours rl_games rl_games-fp32] [--seeds 1 2 3 4 5]
-        [--rows 0] [--steps 0] [--checkpoints N N ...] [--device cuda] [--seconds-limit 540]
+        [--rows 0] [--steps 0] [--until 0] [--checkpoints N N ...] [--device cuda] [--seconds-limit 540]
 
 All sides train on the same environment, `DeviceTaskEnv` over `WarpSim`, each run in a process of its own; sides take
-turns within a seed. `rl_games_side.py` and `rsl_rl_side.py` say which settings are equal. Speed is that of the
-iterations after the first ten; returns are each side's own mean of about the last 100 episodes, unscaled, at the
-first iteration that reached a checkpoint. 0 rows or steps are the launcher's. Called again, it does what gpu_peers.csv
-has no row of.
+turns within a seed, and each seed begins with another. `rl_games_side.py` and `rsl_rl_side.py` say which settings are
+equal. Speed is that of the iterations after the first ten; returns are each side's own mean of about the last 100
+episodes, unscaled, at the first iteration that reached a checkpoint. 0 rows or steps are the launcher's. --until is as
+`gpu_learning.py` has it, and so is the loss of return, counted from a third of the run on. Called again, it does what
+gpu_peers.csv has no row of.
 """
 
 from __future__ import annotations
@@ -27,31 +28,21 @@ from ppo_and_friends import registry
 PACKAGES = ("rl_games", "rsl-rl-lib")
 
 
-def checkpoints(asked: list[int], steps: int) -> list[int]:
-    """Those asked for, or eighths of the run."""
-    return asked or [steps * part // 8 for part in range(1, 9)]
-
-
 def jobs(options: argparse.Namespace) -> Iterator[common.Job]:
     def train(task: str, rows: int, steps: int, side: str, seed: int) -> Callable[[float], common.Row | None]:
+        at = curves.checkpoints(options.checkpoints, steps)
+
         def run(left: float) -> common.Row | None:
             points = gpu_runs.run(side, task, options, steps=steps, seed=seed, left=left, rows=rows)
-            if points is None:
-                return None
-            return {
-                "steps_per_second": f"{curves.rate(points):.6g}",
-                "seconds": f"{curves.training_seconds(points)[-1]:.5g}",
-                "seconds_with_compilation": f"{points[-1].seconds:.5g}",
-                "returns": curves.returns(points, checkpoints(options.checkpoints, steps)),
-            }
+            return curves.summary(points, gpu_runs.threshold(options, task), steps // 3, at) if points else None
 
         return run
 
-    for index, seed in enumerate(options.seeds):
+    for seed in options.seeds:
         for task in options.tasks:
             made = registry.build(task)
             rows, steps = options.rows or made.envs_per_proc, options.steps or made.num_timesteps
-            first = index % len(options.sides)
+            first = (seed - 1) % len(options.sides)  # whichever seeds one call is asked for
             for side in options.sides[first:] + options.sides[:first]:
                 key = {"task": task, "rows": rows, "steps": steps, "side": side, "seed": seed}
                 yield key, train(task, rows, steps, side, seed)
@@ -61,10 +52,7 @@ def main() -> int:
     parser = common.gpu_parser(__doc__)
     parser.add_argument("--tasks", nargs="+", choices=list(rl_games_side.TASKS), default=["IsaacAnt"])
     parser.add_argument("--sides", nargs="+", choices=gpu_runs.SIDES, default=["ours", "rl_games", "rl_games-fp32"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--rows", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=0)
-    parser.add_argument("--checkpoints", type=int, nargs="+", default=[], help="steps; default: eighths of a run")
+    gpu_runs.add_options(parser)
     options = parser.parse_args()
     origin = common.gpu_origin(options.device, *PACKAGES)
     print(common.describe_gpu(origin))

@@ -9,12 +9,24 @@ from itertools import groupby
 from pathlib import Path
 
 import common
-from curves import parsed
+from curves import PUBLISHED, parsed
 
 Cells = dict[str, str]
 Tables = Callable[[list[Cells]], str]
 
 RUN = ("task", "rows", "steps")
+OWN = {"ours": "", "ours-compiled": " compiled"}  # sides, and what is said behind their ratios
+WALL = "seconds_with_compilation"
+HOW = (
+    "Seconds are those of training, without compiling and starting; with compilation, the clock's from the first "
+    "iteration on. Loss of return: how far the mean return fell below its highest so far, once a third of the run is "
+    "over (in rows that lack seconds with compilation: 10 M steps). Failures: simulations that became unstable; "
+    "overflows: steps of a row in which contacts were lost; both over all of a line's runs, empty where not counted. "
+    "Returns on Isaac Gym and the time they took are CleanRL's documentation's, of its runs on one RTX A6000."
+)
+LARGE = 20.0  # percent of the highest return so far
+REACHED = ("return level", "steps to it, median", "seconds to it, median")
+LOSSES = ("loss of return %: median, most", f"seeds that lost more than {LARGE:g} %", "failures, overflows")
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -50,12 +62,22 @@ def median(rows: list[Cells], column: str) -> float:
 
 
 def spread(values: list[float]) -> str:
-    """Mean, spread and range."""
+    """Mean, spread and range; of one seed alone its value."""
     known = [value for value in values if not math.isnan(value)]
     if not known:
         return ""
-    mean = f"{statistics.fmean(known):,.0f} +- {statistics.pstdev(known):,.0f}"
-    return f"{mean} ({min(known):,.0f} to {max(known):,.0f})" if len(known) > 1 else mean
+    mean = statistics.fmean(known)
+    digits = 0 if abs(mean) >= 100 else 1
+    if len(known) == 1:
+        return f"{mean:,.{digits}f} (1 seed)"
+    mean, deviation, least, most = (
+        f"{value:,.{digits}f}" for value in (mean, statistics.pstdev(known), min(known), max(known))
+    )
+    return f"{mean} +- {deviation} ({least} to {most})"
+
+
+def or_nothing(value: float) -> str:
+    return number(value) if math.isfinite(value) else ""
 
 
 def seeds(rows: list[Cells]) -> str:
@@ -80,12 +102,41 @@ def peers(rows: list[Cells]) -> str:
     cells = []
     for (task, count, steps, side), each in groups.items():
         speed = median(each, "steps_per_second")
-        base = median(groups.get((task, count, steps, "ours"), []), "steps_per_second")
-        times = (median(each, "seconds"), median(each, "seconds_with_compilation"))
-        times = tuple(number(value) for value in times)
-        cells.append((task, count, f"{int(steps):,}", side, seeds(each), number(speed), f"{base / speed:.2f}", *times))
+        over = []
+        for name, own in OWN.items():
+            base = median(groups.get((task, count, steps, name), []), "steps_per_second")
+            if name != side and not math.isnan(base):
+                over.append(f"{base / speed:.2f}{own}")
+        times = (or_nothing(median(each, name)) for name in ("seconds", WALL))
+        what = (task, count, f"{int(steps):,}", side, seeds(each), number(speed), ", ".join(over))
+        cells.append((*what, *times, *reached(each), *losses(each)))
     head = ("task", "rows", "steps", "side", "seeds", "steps/s", "ours over it", "seconds", "with compilation")
-    return f"{table(head, cells)}\n{returns(rows, 'side')}"
+    own = published((f"{row['task']}, {row['side']}", row) for row in rows if row["side"] in OWN)
+    return f"{table((*head, *REACHED, *LOSSES), cells)}{own}\n{returns(rows, 'side')}"
+
+
+def reached(runs: list[Cells]) -> tuple[str, str, str]:
+    """Cells under REACHED."""
+    threshold = runs[0]["threshold"]
+    if not threshold:
+        return ("", "", "")
+    passed = [row for row in runs if row["threshold_steps"]]
+    # A run that never reached it took longer than any that did.
+    times = [float(row["threshold_seconds"] or "inf") for row in runs if row["seconds"]]
+    steps = statistics.median(float(row["threshold_steps"] or "inf") for row in runs)
+    usual = statistics.median(times) if times else math.inf
+    return (f"{len(passed)} of {len(runs)} reached {float(threshold):g}", or_nothing(steps), or_nothing(usual))
+
+
+def losses(runs: list[Cells]) -> tuple[str, str, str]:
+    """Cells under LOSSES; empty for runs that ended before it was counted."""
+    found = [
+        float(row["loss_percent"]) for row in runs if row["loss_percent"] and int(row["loss_after"]) < int(row["steps"])
+    ]
+    usual = f"{statistics.median(found):.1f}, {max(found):.1f}" if found else ""
+    large = f"{sum(loss > LARGE for loss in found)} of {len(found)}" if found else ""
+    trouble = [[int(row[name]) for row in runs if row[name]] for name in ("simulation_failures", "contact_overflow")]
+    return (usual, large, ", ".join(f"{sum(each):,}" for each in trouble) if all(trouble) else "")
 
 
 def rates(rows: list[Cells]) -> str:
@@ -112,31 +163,35 @@ def starts(rows: list[Cells]) -> str:
 
 
 def learning(rows: list[Cells]) -> str:
-    groups = grouped(rows, "task", "flags", *RUN[1:])
     cells = []
-    for (task, flags, count, steps), each in groups.items():
+    for (task, flags, count, steps), each in grouped(rows, "task", "flags", *RUN[1:]).items():
         alone = [row for row in each if row["together"] == "1"]
-        reached = [row for row in each if row["threshold_steps"]]
-        # A run that never reached it took longer than any that did.
-        times = sorted(float(row["threshold_seconds"] or "inf") for row in alone)
-        usual = statistics.median(times) if times else math.inf
-        losses = [float(row["loss_percent"]) for row in each]
         what = f"{task} `{flags}`" if flags else task
-        speed = number(median(alone, "steps_per_second")) if alone else ""
-        threshold = each[0]["threshold"]
-        cells.append(
-            (
-                what,
-                count,
-                f"{int(steps):,}",
-                speed,
-                f"{len(reached)} of {len(each)} reached {threshold}" if threshold else "",
-                number(usual) if math.isfinite(usual) else "",
-                f"{statistics.median(losses):.1f}, {max(losses):.1f}",
-            )
-        )
-    head = ("launcher", "rows", "steps", "steps/s", "seeds", "seconds to it, median", "loss of return %: median, most")
-    return f"{table(head, cells)}\n{returns(rows, 'flags', 'as it stands')}"
+        times = (or_nothing(median(alone, name)) for name in ("steps_per_second", "seconds", WALL))
+        cells.append((what, count, f"{int(steps):,}", *times, *reached(each), *losses(each)))
+    head = ("launcher", "rows", "steps", "steps/s", "seconds", "with compilation")
+    own = published((row["task"], row) for row in rows if not row["flags"])
+    return f"{table((*head, *REACHED, *LOSSES), cells)}{own}\n{returns(rows, 'flags', 'as it stands')}"
+
+
+def published(rows: Iterable[tuple[str, Cells]]) -> str:
+    """Ours, by the label of each row, beside what is published: at the last checkpoint within the published steps."""
+    runs: dict[tuple[str, str, str], list[Cells]] = {}
+    for label, row in rows:
+        if row["task"] in PUBLISHED:
+            runs.setdefault((label, row["task"], row["rows"]), []).append(row)
+    cells = []
+    for (label, task, count), each in runs.items():
+        theirs = PUBLISHED[task]
+        points = [step for row in each for step in parsed(row["returns"]) if step <= theirs.steps]
+        if points:
+            own = max(points)
+            values = [parsed(row["returns"]).get(own, math.nan) for row in each]
+            took = or_nothing(own / median(each, "steps_per_second"))
+            numbers = (number(value) for value in (theirs.rl_games, theirs.cleanrl, theirs.seconds))
+            cells.append((label, count, *numbers, f"{theirs.steps:,}", spread(values), took, f"{own:,}"))
+    head = ("launcher", "rows", "rl_games", "CleanRL", "its seconds", "its steps", "ours", "seconds", "steps")
+    return f"\nBeside returns on Isaac Gym, whose physics are not these:\n\n{table(head, cells)}" if cells else ""
 
 
 def scaling(rows: list[Cells]) -> str:
@@ -159,7 +214,7 @@ SECTIONS: tuple[tuple[str, str, str, tuple[tuple[str, Tables, tuple[str, ...]], 
         "gpu_peers",
         "The whole training loop on the same environment, MuJoCo Warp. rl_games has its own settings for the task; "
         "`rl_games_side.py` and `rsl_rl_side.py` say what is equal. Returns are of training, about the last 100 "
-        "episodes.",
+        f"episodes. {HOW}",
         (("gpu_peers", peers, (*RUN, "side")),),
     ),
     (
@@ -172,9 +227,14 @@ SECTIONS: tuple[tuple[str, str, str, tuple[tuple[str, Tables, tuple[str, ...]], 
     (
         "One GPU, learning",
         "gpu_learning",
-        "Launchers as they stand. Seconds are those of training without compiling. Loss of return: how far the mean "
-        "return fell below its highest so far, once the first part of a run (10 M steps unless said) is over.",
+        f"Launchers as they stand. {HOW}",
         (("gpu_learning", learning, ("task", "flags", *RUN[1:])),),
+    ),
+    (
+        "One GPU beside the cores of its machine",
+        "gpu_engines",
+        "Gymnasium's task by `main.py`: MuJoCo Warp on the GPU, and MuJoCo on the cores in several ranks.",
+        (("gpu_engines", learning, ("task", "flags", *RUN[1:])),),
     ),
     (
         "Several GPUs",

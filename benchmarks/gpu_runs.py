@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,10 +18,11 @@ from pathlib import Path
 import common
 import rl_games_side
 import rsl_rl_side
-from curves import Point, Recorder, read
+from curves import PUBLISHED, Point, Recorder, read
 
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.launch import run_ranks
+from ppo_and_friends.vector.sim.device_env import FAILURES, OVERFLOWS
 
 OURS, COMPILED = "ours", "ours-compiled"  # the second with --compile on, which pays in long runs
 SIDES = (OURS, COMPILED, *rl_games_side.VARIANTS, rsl_rl_side.NAME)
@@ -30,6 +32,20 @@ def flags_after(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """What stands before a lone `--`, and after it."""
     words = list(words)
     return (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What scripts that train over seeds have in common."""
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--rows", type=int, default=0, help="0: the launcher's")
+    parser.add_argument("--steps", type=int, default=0, help="0: the launcher's")
+    parser.add_argument("--until", type=float, default=0.0, help="mean return to time; 0: rl_games' published one")
+    parser.add_argument("--checkpoints", type=int, nargs="+", default=[], help="steps; default: eighths of a run")
+
+
+def threshold(options: argparse.Namespace, task: str) -> float:
+    """The mean return whose first passing is timed; 0 where none is asked for or published."""
+    return options.until or (PUBLISHED[task].rl_games if task in PUBLISHED else 0.0)
 
 
 def ours(options: argparse.Namespace) -> int:
@@ -53,7 +69,8 @@ def ours(options: argparse.Namespace) -> int:
         over = torch.zeros(1)
         while not over:
             metrics = ppo.iterate()
-            over[0] = recorder.add(ppo.timesteps, metrics["mean_return"])
+            trouble = (metrics.get(f"rollout_{name}", math.nan) for name in (FAILURES, OVERFLOWS))
+            over[0] = recorder.add(ppo.timesteps, metrics["mean_return"], *trouble)
             comm.max_(over)  # clocks differ between ranks, and all must end together
         recorder.close()
         if comm.rank == 0:

@@ -1,4 +1,6 @@
-"""Write docs/benchmarks.md from the CSV files in results/, and with --plot docs/scaling.png (needs matplotlib).
+"""Write docs/benchmarks.md and README's GPU figures from the CSV files in results/.
+
+--plot writes docs/scaling.png too (needs matplotlib).
 
     python benchmarks/report.py [--plot]
 
@@ -14,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 import common
+import gpu_readme
 import gpu_report
 from common import read
 from gpu_report import number, table
@@ -100,7 +103,9 @@ def scored(rows: list[dict[str, str]]) -> str:
         each.sort(key=lambda row: int(row["seed"]))
         means = [float(row["mean"]) for row in each]
         minutes = [float(row["minutes"]) for row in each if row["minutes"]]
-        score = f"{statistics.fmean(means):.1f} +- {statistics.pstdev(means):.1f}"
+        score = (
+            f"{statistics.fmean(means):.1f} +- {statistics.pstdev(means):.1f}" if len(means) > 1 else f"{means[0]:.1f}"
+        )
         seeds = ", ".join(row["seed"] for row in each)
         time = f"{statistics.median(minutes):.1f}" if minutes else ""
         what = f"{environment} `{flags}`" if flags else environment
@@ -186,8 +191,10 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--plot", action="store_true")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--readme", type=Path, default=gpu_readme.README)
     options = parser.parse_args()
     options.page.write_text(page(options.results), encoding="utf-8")
+    gpu_readme.write(options.results, options.readme)
     if options.plot:
         plot(latest(read("scaling", options.results), "setting"), options.page.parent / PICTURE.name)
 

@@ -81,7 +81,7 @@ def test_scores_are_pooled_over_seeds_only(tmp_path: Path) -> None:
     common.append("scores", ORIGIN, [row, *others], tmp_path)
     text = report.page(tmp_path)
     assert "| E | 1,000 | 1 | 1, 2 | 9 | 15.0 +- 5.0 | 2.0 |" in text
-    assert "| E | 2,000 | 1 | 1 | 9 | 70.0 +- 0.0 | 2.0 |" in text
+    assert "| E | 2,000 | 1 | 1 | 9 | 70.0 | 2.0 |" in text
 
 
 def test_rows_are_appended_below_one_header(tmp_path: Path) -> None:

@@ -201,10 +201,11 @@ def call(module: Any, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
 
 
 def test_learning_is_measured_once_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("--rows", 8, "--steps", 512, "--seeds", 1, "--threshold", 1e6, "--device", "cpu", "--results", tmp_path)
+    words = ("--rows", 8, "--steps", 512, "--seeds", 1, "--until", 1e6, "--device", "cpu", "--results", tmp_path)
     flags = ("--", "--ppo.epochs", 1)
     assert call(gpu_learning, monkeypatch, "IsaacCartpole", *words, *flags) == 0
     (row,) = common.read("gpu_learning", tmp_path)
+    assert (row["loss_after"], row["simulation_failures"], row["contact_overflow"]) == ("170", "0", "0")
     assert (row["task"], row["flags"], row["threshold_steps"]) == ("IsaacCartpole", "--ppo.epochs 1", "")
     (file,) = (tmp_path / "gpu_curves").iterdir()
     with open(file, newline="") as lines:
@@ -212,7 +213,7 @@ def test_learning_is_measured_once_and_shown(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(gpu_runs, "run", lambda *_, **__: pytest.fail("it was measured before"))
     assert call(gpu_learning, monkeypatch, "IsaacCartpole", *words, *flags) == 0
     text = "\n".join(gpu_report.sections(tmp_path, "Not measured yet.\n"))
-    assert "| IsaacCartpole `--ppo.epochs 1` | 8 | 512 |" in text and "0 of 1 reached 1000000.0" in text
+    assert "| IsaacCartpole `--ppo.epochs 1` | 8 | 512 |" in text and "0 of 1 reached 1e+06" in text
 
 
 def test_sides_take_turns_and_their_ratio_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,8 +229,10 @@ def test_sides_take_turns_and_their_ratio_is_shown(tmp_path: Path, monkeypatch: 
     assert call(gpu_peers, monkeypatch, "--sides", "ours", "rl_games", *words) == 0
     assert order == [("ours", 1), ("rl_games", 1), ("rl_games", 2), ("ours", 2)]
     text = "\n".join(gpu_report.sections(tmp_path, ""))
-    assert "| IsaacAnt | 4096 | 4,000 | rl_games | 1, 2 | 25 | 4.00 | 160 | 356 |" in text
-    assert "| IsaacAnt | 4096 | 4,000 | 2,000 | 15 +- 5 (10 to 20) | 15 +- 5 (10 to 20) |" in text
+    call(gpu_peers, monkeypatch, "--sides", "ours", "rl_games", *words, "--seeds", 4)
+    assert order[4:] == [("rl_games", 4), ("ours", 4)]
+    assert "| IsaacAnt | 4096 | 4,000 | rl_games | 1, 2 | 25 | 4.00 | 160 | 356 | 0 of 2 reached 5873 |" in text
+    assert "| IsaacAnt | 4096 | 4,000 | 2,000 | 15.0 +- 5.0 (10.0 to 20.0) | 15.0 +- 5.0 (10.0 to 20.0) |" in text
 
 
 def test_speed_over_gpus_is_of_each_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,16 +250,24 @@ def test_speed_over_gpus_is_of_each_gpu(tmp_path: Path, monkeypatch: pytest.Monk
     assert "| IsaacAnt | 64 | torchrun | 4 | 1 | 200 | 50 | 0.500 |" in text
 
 
-def test_the_last_code_that_was_measured_is_shown(tmp_path: Path) -> None:
-    row = {"task": "T", "rows": 1, "gpus": 1, "launcher": "mpirun", "round": 1}
-    for commit, speed in (("old", 5), ("new", 7)):
-        found = row | {"steps_per_second": speed, "steps_per_second_and_gpu": speed}
-        common.append("gpu_scaling", ORIGIN | {"commit": commit}, [found], tmp_path)
-    text = "\n".join(gpu_report.sections(tmp_path, ""))
-    assert "commit new" in text and "commit old" not in text
-
-
 def test_rsl_rl_gets_the_launchers_settings() -> None:
     settings = rsl_rl_side.settings(registry.build("IsaacAnt"))
     assert settings["num_steps_per_env"] == 16 and settings["actor"]["hidden_dims"] == [256, 128, 64]
     assert settings["algorithm"]["value_loss_coef"] == 1.0 and settings["algorithm"]["learning_rate"] == 3e-4
+
+
+def test_rows_may_be_given_as_a_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(gpu_runs, "run", lambda *_, **named: asked.append(named["rows"]) or SLOW_START)
+    words = ("--seeds", 1, "--device", "cpu", "--results", tmp_path, "--", "--envs_per_proc", 24)
+    assert call(gpu_learning, monkeypatch, "IsaacCartpole", *words) == 0
+    assert asked == [24] and common.read("gpu_learning", tmp_path)[0]["rows"] == "24"
+
+
+def test_trouble_of_a_run_is_summed() -> None:
+    points = [*SLOW_START[:30], *(point._replace(failures=2.0, overflows=0.5) for point in SLOW_START[30:])]
+    assert curves.summary(points, 0.0, 0, [])["simulation_failures"] == ""
+    summary = curves.summary(points[30:], 350.0, 0, [4000])
+    assert (summary["simulation_failures"], summary["contact_overflow"]) == ("20", "5")
+    assert (summary["threshold_steps"], summary["returns"]) == (3600, "4000:390.0")
+    assert curves.summary(points, 350.0, 0, [], alone=False)["threshold_seconds"] == ""

@@ -11,12 +11,18 @@ import pytest
 from commands import ROLLOUT, TINY, succeed
 from ranks import ROOT
 
+from ppo_and_friends.vector.sim.device_env import DeviceTaskEnv
+
 EVALUATED = ("--evaluation.every", 2, "--evaluation.episodes", 2, "--evaluation.max_episode_steps", 30)
 
 
+PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
 def documented() -> list[str]:
-    lines = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").splitlines()
-    return [match[1] for line in lines if (match := re.match(r"\| `([\w*]+)` \|", line))]
+    """Names and beginnings of names (`seconds_*`) that every run has."""
+    names, _, _ = PAGE.partition("## What environments report")
+    return re.findall(r"^\| `([\w*]+)` \|", names, re.MULTILINE)
 
 
 def written(directory: Path) -> set[str]:
@@ -48,3 +54,21 @@ def test_what_an_environment_reports_is_logged_with_its_evaluation(tmp_path: Pat
     words = (*TINY, *EVALUATED, "--num_timesteps", ROLLOUT, "--state_path", tmp_path, "--name", "ice")
     succeed("-e", "gymnasium:FrozenLake-v1", *words)
     assert unmatched(written(tmp_path / "ice"), documented()) == (["evaluation_prob"], [])
+
+
+def test_what_a_task_says_in_every_step_is_logged_while_training_too(tmp_path: Path) -> None:
+    """A pole that stands is rewarded with 1 a step, and one that falls with 0."""
+    words = (*TINY, *EVALUATED, "--num_timesteps", ROLLOUT, "--state_path", tmp_path)
+    succeed("-e", "InvertedPendulum", *words)
+    names, missing = unmatched(written(tmp_path / "InvertedPendulum"), documented())
+    assert missing == [] and sorted(names) == ["evaluation_reward_survive", "rollout_reward_survive"]
+    assert all(f"`{kind}_NAME`" in PAGE for kind in ("evaluation", "rollout"))
+    with open(tmp_path / "InvertedPendulum" / "progress.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    survived = float(row["rollout_reward_survive"]) * ROLLOUT
+    assert survived == pytest.approx(round(survived)) and 0 < survived < ROLLOUT
+
+
+def test_what_is_summed_over_a_rollout_is_named() -> None:
+    (line,) = (line for line in PAGE.splitlines() if "**sums**" in line)
+    assert re.findall(r"`rollout_(\w+)`", line) == list(DeviceTaskEnv.counts)
