@@ -65,7 +65,8 @@ def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
     done = all(isinstance(group.learner.step, CompiledStep) for group in ppo.groups)
     if not ppo.compiled or done:
         return
-    say("Compiling the update, about 10 s where it was not compiled before (--compile off avoids it).")
+    long = "half a minute" if ppo.device.type == "cuda" else "about 10 s"
+    say(f"Compiling the update, {long} where it was not compiled before (--compile off avoids it).")
     if isinstance(ppo.env, TensorMaths):
         ppo.env.replace_maths(lambda function: Fused(function, say))
     for group in ppo.groups:

@@ -100,6 +100,7 @@ def obstacle() -> str:
         return f"needs a GPU, but torch {torch.__version__} sees none: install a CUDA build"
     import warp
 
+    warp.config.log_level = warp.LOG_WARNING  # its first call would print all devices
     if not warp.is_conditional_graph_supported():
         driver = warp.get_cuda_driver_version()
         found = f"is for CUDA {driver[0]}.{driver[1]}" if driver else "cannot be loaded"
