@@ -24,8 +24,7 @@ import common
 import curves
 from curves import Point
 
-# 16 steps of 4096 rows rather than 64 of 64: a rollout of 65,536 samples, in as many minibatches.
-GPU = "--simulator warp --envs_per_proc 4096 --ppo.steps_per_row 16"
+GPU = "--simulator warp --envs_per_proc 2048"  # the launchers' settings for a GPU have as many rows
 CPU = "--simulator cpu --device cpu --envs_per_proc 4"
 
 
