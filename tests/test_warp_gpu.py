@@ -286,6 +286,24 @@ def test_memory_that_is_not_there_is_one_sentence() -> None:
         check_memory("Ant", 1000, small, 1000 * small - 1, "cuda:0")
 
 
+def test_memory_has_what_a_step_makes_and_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, limits = HalfCheetah().model(), Limits(16, 40)
+    of = []
+    for graphs in (0, 1, 3):
+        monkeypatch.setattr(warp_limits, "GRAPHS", graphs)
+        of.append(bytes_per_world(model, limits))
+    made = of[1] - of[0]
+    assert of[2] == of[0] + 3 * made
+    made_by_steps = []
+    for rows in (1, 2):
+        sim = WarpSim(model, rows, "HalfCheetah", "cpu", limits)
+        sim.bind("cfrc_ext")
+        with warp.ScopedDevice("cpu"), warp_limits._sizes_made() as sizes:
+            sim._step(1)
+        made_by_steps.append(sum(sizes))
+    assert made == made_by_steps[1] - made_by_steps[0] > 20 * limits.constraints  # the solver's residuals and squares
+
+
 def test_user_is_told_what_steps_the_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warp.config, "kernel_cache_dir", str(tmp_path))
     cold = describe(InvertedPendulum().model())

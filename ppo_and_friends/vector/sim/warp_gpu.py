@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.vector.sim.tensors import beside, write_rows
+from ppo_and_friends.vector.sim.warp_kernels import load_kernels
 from ppo_and_friends.vector.sim.warp_limits import Limits, bytes_per_world, check_memory, choose_limits
 
 CONTACT_FORCES = "cfrc_ext"
@@ -54,8 +55,8 @@ class WarpSim:
     One step agrees with MuJoCo's to float32's precision, with two exceptions: PGS becomes Newton's solver, and where a
     capsule stands steeply on a plane the friction pyramid is turned about the normal (cones are not affected).
 
-    The first call of `step` and of `forward` loads their kernels (compiling them takes about a minute once on each
-    machine) and records a graph, which later calls launch: in torch's current stream, or as a part of what torch is
+    The first call of `step` and of `forward` loads their kernels (which are compiled once on each machine, on all
+    cores) and records a graph, which later calls launch: in torch's current stream, or as a part of what torch is
     itself recording there.
 
     Args:
@@ -78,7 +79,6 @@ class WarpSim:
         self._place = warp.device_from_torch(self.device)
         model = supported(model)
         self.limits = choose_limits(model, limits or Limits(), name)
-        self._check_memory(model, name)
         with warp.ScopedDevice(self._place):
             try:
                 self._model: Any = mujoco_warp.put_model(model)
@@ -86,6 +86,7 @@ class WarpSim:
                 raise UserError(
                     f"{name}: mujoco_warp cannot simulate this model ({error}); use --simulator cpu."
                 ) from error
+            self._check_memory(model, name)
             room = {"nconmax": self.limits.contacts, "njmax": self.limits.constraints}
             self._data: Any = mujoco_warp.make_data(model, nworld=rows, **room)
         self._model.opt.warn_overflow = 0  # it would print from the GPU; see `overflowed`
@@ -213,7 +214,7 @@ class WarpSim:
         mujoco_warp.forward(self._model, self._data)
 
     def _launch(self, work: Callable[[int], None], times: int) -> None:
-        """`work(times)` in torch's stream: at first as it is, which loads the kernels; then by a graph made of it."""
+        """`work(times)` in torch's stream: at first as it is, its kernels loaded; then by a graph made of it."""
         graph = self._graphs.get((work, times))
         on_gpu = self.device.type == "cuda"
         stream = warp.stream_from_torch(torch.cuda.current_stream(self.device)) if on_gpu else None
@@ -224,6 +225,7 @@ class WarpSim:
             warp.capture_launch(graph, stream)
         else:
             with warp.ScopedDevice(self._place):
+                load_kernels(lambda: work(times))
                 with warp.ScopedStream(stream):
                     work(times)
                 with warp.ScopedCapture() as capture:  # in Warp's own stream: torch's default one cannot be recorded
@@ -246,4 +248,4 @@ def describe(model: Any) -> str:
     """What the user is told steps the worlds."""
     replaced = ", Newton's solver for PGS" if supported(model) is not model else ""
     compiled = any(Path(str(warp.config.kernel_cache_dir)).glob("wp_mujoco_warp*"))
-    return f"mujoco_warp{replaced}" + ("" if compiled else " (its kernels compile now, once, for about a minute)")
+    return f"mujoco_warp{replaced}" + ("" if compiled else " (its kernels compile now, once: some seconds to a minute)")

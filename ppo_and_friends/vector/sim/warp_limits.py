@@ -10,6 +10,8 @@ contacts come from one pool of all worlds.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +21,14 @@ import numpy as np
 import warp
 
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.vector.sim.warp_kernels import rehearse
 
 ROLLOUTS = 8  # with random controls, from the model's start and from ever wilder poses
 STEPS = 250  # of the simulator in each
 POSE_NOISE = 1.0  # radians and metres, standard deviation of the wildest pose
 CONTACT_MARGIN, CONSTRAINT_MARGIN = 2.0, 1.5  # policies find poses that chance does not
 GRANULE = 8  # limits are multiples of this, and at least this
-WORK_SPACE = 2.0  # memory in all, as a multiple of what lasts: the solver and the integrator allocate as they go
+GRAPHS = 3  # that each keep what a step makes: those of a step, of `forward`, and of a rollout, which has both in it
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,13 @@ def measure(model: Any) -> Limits:
 
 
 def bytes_per_world(model: Any, limits: Limits) -> int:
-    """GPU memory of one more world: what lasts from step to step, times `WORK_SPACE`."""
+    """GPU memory of one more world's physics: what lasts from step to step, and for each of `GRAPHS`, as if CUDA shared
+    none of it between them, what a step makes and drops: the solver's context, polytopes of colliding meshes.
+
+    The trainer's own tensors (rollouts, activations, gradients) are not in it."""
     with warp.ScopedDevice("cpu"):
-        one, two = (
-            _bytes(mujoco_warp.make_data(model, nworld=worlds, nconmax=limits.contacts, njmax=limits.constraints))
-            for worlds in (1, 2)
-        )
-    return int(WORK_SPACE * (two - one))
+        one, two = (_bytes_of(model, limits, worlds) for worlds in (1, 2))
+    return two - one
 
 
 def check_memory(name: str, rows: int, per_world: int, free: int, device: str) -> None:
@@ -99,6 +102,38 @@ def check_memory(name: str, rows: int, per_world: int, free: int, device: str) -
 
 def _rounded(count: float) -> int:
     return GRANULE * max(1, -int(-count // GRANULE))
+
+
+def _bytes_of(model: Any, limits: Limits, worlds: int) -> int:
+    """Of so many worlds on the CPU, Warp's current device: a rehearsed step makes its arrays and runs nothing."""
+    shared = mujoco_warp.put_model(model)
+    data: Any = mujoco_warp.make_data(model, nworld=worlds, nconmax=limits.contacts, njmax=limits.constraints)
+
+    def step() -> None:
+        mujoco_warp.step(shared, data)
+        mujoco_warp.rne_postconstraint(shared, data)
+
+    with _sizes_made() as sizes:
+        rehearse(step, [])
+    return _bytes(data) + GRAPHS * sum(sizes)
+
+
+@contextmanager
+def _sizes_made() -> Iterator[list[int]]:
+    """The bytes of each array that is made on the CPU meanwhile."""
+    allocator: Any = warp.get_device_allocator("cpu")
+    sizes: list[int] = []
+    allocate = allocator.allocate
+
+    def counted(size: int) -> int:
+        sizes.append(size)
+        return allocate(size)
+
+    allocator.allocate = counted  # this object's own, over its class's
+    try:
+        yield sizes
+    finally:
+        del allocator.allocate
 
 
 def _bytes(arrays: Any) -> int:
