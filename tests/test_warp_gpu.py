@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import mujoco_warp
 import pytest
 import torch
 import warp
@@ -16,6 +17,7 @@ from environments.tasks.ant import Ant
 from environments.tasks.half_cheetah import HalfCheetah
 from environments.tasks.humanoid import Humanoid
 from environments.tasks.inverted_pendulum import InvertedPendulum
+from environments.tasks.isaac_ant import IsaacAnt
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import Obs
 from ppo_and_friends.vector.sim import warp_limits
@@ -191,6 +193,27 @@ def test_a_graph_does_what_the_first_call_did() -> None:
     sim.bind("cfrc_ext")  # a graph that was made before does not compute it
     drive(sim, task, random_actions(task, ROWS, 10))
     assert sim.bind("cfrc_ext").any()
+
+
+def test_sensors_are_those_of_the_last_substep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which alone are asked for."""
+    task = IsaacAnt()
+    whole, halves = worlds(task), worlds(task)
+    flags: list[int] = []
+    step = mujoco_warp.step
+
+    def noted(model: Any, data: Any) -> None:
+        flags.append(model.opt.disableflags)
+        step(model, data)
+
+    monkeypatch.setattr(mujoco_warp, "step", noted)
+    whole.step(2)
+    silent, asked = flags[:2]  # of the rehearsal; the same follow
+    assert silent != asked == task.model().opt.disableflags
+    halves.step(1)
+    halves.step(1)
+    for field in ("qpos", "qvel", "sensordata"):
+        assert torch.equal(whole.bind(field), halves.bind(field)) and whole.bind(field).any()
 
 
 @pytest.mark.parametrize("field", ["body_mass", "opt.gravity"])

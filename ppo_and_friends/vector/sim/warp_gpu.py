@@ -42,6 +42,8 @@ CONSTANTS = ("body_subtreemass", "dof_invweight0", "body_invweight0", "tendon_in
 LOST = sum(  # overflows that cost contacts or constraints; the others tell of solver iterations
     int(mujoco_warp.OverflowType[kind]) for kind in ("NEFC", "NJMAX_NNZ", "BROADPHASE", "NARROWPHASE", "CCD", "HFIELD")
 )
+NO_SENSORS = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
+FEW = 4  # iterations of the solver that cost less than asking after each whether all worlds are done
 warp.config.log_level = warp.LOG_WARNING  # else one line for each of some fifty kernels
 
 
@@ -90,6 +92,7 @@ class WarpSim:
             room = {"nconmax": self.limits.contacts, "njmax": self.limits.constraints}
             self._data: Any = mujoco_warp.make_data(model, nworld=rows, **room)
         self._model.opt.warn_overflow = 0  # it would print from the GPU; see `overflowed`
+        self._model.opt.graph_conditional = model.opt.iterations > FEW
         self._shapes = mujoco.MjData(model)
         self._state = {field: self._shared(field) for field in STATE if getattr(self._data, field).size}
         self._start = {field: tensor[:1].clone() for field, tensor in self._state.items()}
@@ -205,7 +208,10 @@ class WarpSim:
 
     def _step(self, substeps: int) -> None:
         self._data.overflow.zero_()
-        for _ in range(substeps):
+        options, flags = self._model.opt, self._model.opt.disableflags
+        delayed = self._data.history.size > 0
+        for left in reversed(range(substeps)):  # nobody sees what sensors measure before the last one
+            options.disableflags = flags | NO_SENSORS if left and not delayed else flags
             mujoco_warp.step(self._model, self._data)
         if CONTACT_FORCES in self._fields:
             mujoco_warp.rne_postconstraint(self._model, self._data)
