@@ -1,4 +1,4 @@
-"""Recorded iterations beside plain ones. On a GPU also: python tests/test_graphs.py"""
+"""Recorded iterations beside plain ones; most of it needs a GPU."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from toys import BOX, Toy, experiment
 
 from ppo_and_friends import registry
+from ppo_and_friends.accelerate import accelerate
 from ppo_and_friends.config import Experiment
-from ppo_and_friends.graphs import Recorded, obstacle, record
+from ppo_and_friends.graphs import Recorded, obstacle
 from ppo_and_friends.ppo import PPO
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -27,18 +28,20 @@ def contact_free(**changes: Any) -> Experiment:
 
 def trained(iterations: int, **changes: Any) -> tuple[PPO, list[dict[str, float]], list[str]]:
     said: list[str] = []
-    ppo = PPO(contact_free(**changes))
-    record(ppo, said.append)
+    ppo = PPO(contact_free(**{"compile": "off", **changes}))
+    accelerate(ppo, said.append)
     return ppo, [ppo.iterate() for _ in range(iterations)], said
 
 
 @pytest.mark.gpu
 @gpu
-def test_recorded_iterations_are_those_of_plain_ones() -> None:
+@pytest.mark.parametrize("compiled", ["off", "on"])
+def test_recorded_iterations_are_those_of_plain_ones(compiled: str) -> None:
     plain, one, _ = trained(7, cuda_graphs="off")
-    recorded, other, said = trained(7)
+    recorded, other, said = trained(7, compile=compiled)
     parts = (recorded.collect, recorded.digest, recorded.groups[0].learner.epoch)
-    assert not said and all(isinstance(part, Recorded) and part.graph is not None for part in parts)
+    assert len(said) == (compiled == "on"), said
+    assert all(isinstance(part, Recorded) and part.graph is not None for part in parts)
     torch.testing.assert_close(
         recorded.groups[0].learner.flat.values, plain.groups[0].learner.flat.values, rtol=1e-4, atol=1e-5
     )
@@ -101,9 +104,3 @@ class OnCpu:
         from ppo_and_friends.vector.sim.warp_gpu import WarpSim
 
         return DeviceTaskEnv(self.task, WarpSim(self.task.model(), 4, self.task.name, "cpu"), "mujoco_warp")
-
-
-if __name__ == "__main__":
-    test_recorded_iterations_are_those_of_plain_ones()
-    test_nothing_in_an_iteration_waits_for_the_gpu()
-    print("recorded as plain, and nothing waits")
