@@ -28,6 +28,7 @@ from ppo_and_friends.schedules import Progress
 from ppo_and_friends.simulator import CPU, as_made, choose_simulator, with_simulator
 from ppo_and_friends.stats import RecentEpisodes, reduce_moments
 from ppo_and_friends.vector.base import VecEnv
+from ppo_and_friends.vector.tensor_interfaces import seed_globals
 
 SEED_SAMPLES = 1024  # of all ranks, in the short rollout that only seeds the moments
 
@@ -68,13 +69,14 @@ class PPO:
         if options.force_deterministic != torch.are_deterministic_algorithms_enabled():  # the call imports a compiler
             torch.use_deterministic_algorithms(options.force_deterministic)
         self.env_config = choose_simulator(experiment, run, self.comm)
+        rank_seed = self._rank_seed(0)
+        seed_globals(rank_seed)  # an environment may draw while it is made: mjlab its robots' masses and frictions
         self.env = self.env_config.make(experiment.envs_per_proc, threads=self.threads, render=render)
         self.env_config = as_made(self.env_config, self.env)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
         set_matmul_precision(self.device, experiment.matmul_precision)
         self.comm = with_nccl(self.comm, self.device)
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
-        rank_seed = self._rank_seed(0)
         self.generator = torch.Generator(self.device).manual_seed(rank_seed)
         self.steps = steps_per_row(experiment, experiment.envs_per_proc * self.comm.size)
         self.groups = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +19,10 @@ from torch.distributions import Laplace, kl_divergence
 from toys import BOX
 
 from ppo_and_friends import registry
-from ppo_and_friends.config import NetConfig
+from ppo_and_friends.config import NetConfig, RunConfig
 from ppo_and_friends.custom import load_custom
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.ppo import PPO
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -103,4 +106,40 @@ def test_go1_asks_mjlab_for_as_many_robots_as_it_is_told(monkeypatch: pytest.Mon
         vars(module).update(contents)
         monkeypatch.setitem(sys.modules, name, module)
     rough = dataclasses.replace(experiment.env, kwargs={"terrain": "rough"}, device="cpu")
-    assert rough.make(3, render=True).spec.groups[0].rows == 3
+    monkeypatch.setenv("MUJOCO_GL", "")
+    for library, chosen in (("libEGL.so.1", None), (None, "disable")):
+        monkeypatch.delenv("MUJOCO_GL")
+        monkeypatch.setattr("ctypes.util.find_library", {"EGL": library}.get)
+        assert rough.make(3, render=True).spec.groups[0].rows == 3
+        assert os.environ.get("MUJOCO_GL") == chosen
+        monkeypatch.setenv("MUJOCO_GL", "")
+
+
+def test_go1_learns_with_mjlabs_settings() -> None:
+    """Where mjlab is installed, which is in no environment that has this project's MuJoCo."""
+    pytest.importorskip("mjlab.tasks")
+    from mjlab.tasks.registry import load_rl_cfg  # pyright: ignore[reportMissingImports]
+
+    experiment = registry.build(f"{EXAMPLES / 'mjlab_go1.py'}:Go1")
+    ppo, theirs = experiment.ppo, load_rl_cfg("Mjlab-Velocity-Flat-Unitree-Go1")
+    algorithm = theirs.algorithm
+    for mine, other in (
+        (ppo.steps_per_row, theirs.num_steps_per_env),
+        (ppo.epochs, algorithm.num_learning_epochs),
+        (ppo.minibatches, algorithm.num_mini_batches),
+        (ppo.gamma, algorithm.gamma),
+        (ppo.gae_lambda, algorithm.lam),
+        (ppo.target_kl, algorithm.desired_kl),
+        (ppo.max_grad_norm, algorithm.max_grad_norm),
+        (ppo.value_weight / 2, algorithm.value_loss_coef),
+        (set(ppo.lr.values()), {algorithm.learning_rate}),
+        (set(ppo.entropy_weight.values()), {algorithm.entropy_coef}),
+        (set(ppo.clip_range.values()) | {ppo.value_clip}, {algorithm.clip_param}),
+        (experiment.net.actor.hidden, theirs.actor.hidden_dims),
+        (experiment.net.critic.hidden, theirs.critic.hidden_dims),
+        (ppo.normalize_observations, theirs.actor.obs_normalization),
+    ):
+        assert mine == other
+    small = dataclasses.replace(experiment, envs_per_proc=4, compile="off")
+    metrics = PPO(small, RunConfig(device="cpu")).iterate()
+    assert math.isfinite(metrics["kl"])

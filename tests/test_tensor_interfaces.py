@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +13,12 @@ import torch
 from gymnasium.spaces import Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode
 from tensor_toys import LabEnv, RslRlEnv, TorchVector, VecTask, actions
+from toys import experiment
 
+from ppo_and_friends.config import RunConfig
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.types import Step
+from ppo_and_friends.ppo import PPO
+from ppo_and_friends.types import Spec, Step
 from ppo_and_friends.vector.tensor_env import TensorEnv, TensorVec
 from ppo_and_friends.vector.tensor_interfaces import action_space
 
@@ -163,6 +167,28 @@ def test_seeds_reach_what_takes_them() -> None:
     rsl.seed, rsl.reset = calls.append, lambda: (calls.append("reset"), rsl.env.reset())  # type: ignore[attr-defined]
     (anew,) = adapted.reset(8)
     assert calls == [8, "reset"] and anew.actor[0, 0] == 0  # type: ignore[call-overload]
+
+
+def test_what_is_drawn_while_it_is_made_follows_the_seed() -> None:
+    def drawn(seed: int) -> list[float]:
+        draws: list[float] = []
+
+        def make(rows: int, device: str) -> LabEnv:
+            draws.extend((random.random(), np.random.rand(), float(torch.rand(1))))
+            return LabEnv(rows)
+
+        PPO(experiment(TensorEnv(factory=make, device="cpu")), RunConfig(random_seed=seed))
+        return draws
+
+    assert drawn(1) == drawn(1)
+    assert not set(drawn(1)) & set(drawn(2))
+
+
+def test_pictures_move_at_the_environments_own_pace() -> None:
+    lab = LabEnv(2)
+    assert vec(lab).spec.steps_per_second == Spec.steps_per_second
+    lab.metadata = {"render_fps": 50.0}  # type: ignore[attr-defined]
+    assert vec(lab).spec.steps_per_second == 50
 
 
 def test_a_seed_that_is_a_number_seeds_nothing() -> None:

@@ -106,7 +106,9 @@ class TensorVec:
         actor_spec, critic_spec = (tuple(part.spec for part in parts) for parts in (self._actor, self._critic))
         action = action_space(inner.space, self.name)
         group = GroupSpec(rows, actor_spec, critic_spec, action, symmetric=self._symmetric)
-        self.spec = Spec((group,), self.name, f"{type(base).__module__.partition('.')[0]}'s own tensors", device)
+        engine = f"{type(base).__module__.partition('.')[0]}'s own tensors"
+        pace = float((getattr(base, "metadata", None) or {}).get("render_fps") or Spec.steps_per_second)
+        self.spec = Spec((group,), self.name, engine, device, steps_per_second=pace)
         # Added to actions, which copies them: the environment never holds the caller's tensor.
         self._first_action = torch.as_tensor(getattr(inner.space, "start", 0), device=device)
         self._action_shape = (rows, *inner.space.shape)
