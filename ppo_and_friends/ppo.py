@@ -25,10 +25,10 @@ from ppo_and_friends.policy import NetPolicy, predict
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
+from ppo_and_friends.seeding import seed_globals
 from ppo_and_friends.simulator import CPU, as_made, choose_simulator, with_simulator
 from ppo_and_friends.stats import RecentEpisodes, reduce_moments
 from ppo_and_friends.vector.base import VecEnv
-from ppo_and_friends.vector.tensor_interfaces import seed_globals
 
 SEED_SAMPLES = 1024  # of all ranks, in the short rollout that only seeds the moments
 

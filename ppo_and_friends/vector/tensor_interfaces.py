@@ -11,7 +11,6 @@ gymnasium   single_action_space                           Isaac Lab, mjlab, Gymn
 
 from __future__ import annotations
 
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.seeding import seed_globals
 from ppo_and_friends.types import ActionSpace
 
 
@@ -212,13 +212,6 @@ def action_space(space: Any, name: str) -> ActionSpace:
 def owner(env: Any, attribute: str) -> Any:
     """`env`, or what it wraps where Gymnasium's wrappers do not pass `attribute` on."""
     return env if hasattr(env, attribute) else env.unwrapped
-
-
-def seed_globals(seed: int) -> None:
-    """The generators that environments without seeds draw from."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def _has(env: Any, attribute: str) -> bool:
