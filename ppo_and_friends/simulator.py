@@ -40,8 +40,8 @@ def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) 
     """The environment's config with `auto` resolved; the same on every rank. Collective.
 
     A run that goes on keeps the engine of its state, and its limits where none are asked for. A test takes the CPU's,
-    which needs no kernels (see `tested_on`). Anything else takes the GPU's where there are rows enough for it, one GPU
-    for this process alone, and its package.
+    which needs no kernels (see `tested_on`). Anything else takes the GPU's where there are rows enough for it, its
+    package, and a GPU that this process has for itself or may share.
 
     Raises:
         UserError: another engine than the state's is asked for, or one that this machine or task cannot have.
@@ -73,8 +73,8 @@ def takes_gpu(experiment: Experiment, run: RunConfig, ranks: int) -> bool:
 def _resolved(asked: str, experiment: Experiment, run: RunConfig, ranks: int) -> str:
     if asked != AUTO:
         return asked
-    alone = ranks == 1 and run.device != "cpu" and not run.test
-    return WARP if alone and experiment.envs_per_proc >= WORTH and not obstacle() else CPU
+    allowed = (ranks == 1 or run.allow_mpi_gpu) and run.device != "cpu" and not run.test
+    return WARP if allowed and experiment.envs_per_proc >= WORTH and not obstacle() else CPU
 
 
 def as_made(config: Any, env: VecEnv) -> Any:

@@ -96,9 +96,10 @@ class Ranks(SoloComm):
         ("auto", 1024, RunConfig(test=True), SoloComm(), "cpu"),
         ("warp", 1024, RunConfig(test=True), SoloComm(), "warp"),
         ("auto", 1024, RunConfig(), Ranks(), "cpu"),
+        ("auto", 1024, RunConfig(allow_mpi_gpu=True), Ranks(), "warp"),
     ],
 )
-def test_auto_is_the_gpus_for_one_process_that_trains_many_rows(
+def test_auto_is_the_gpus_for_many_rows_in_training(
     asked: Any,
     rows: int,
     options: RunConfig,

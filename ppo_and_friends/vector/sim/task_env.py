@@ -25,8 +25,8 @@ class SimEnv:
 
     task: Any  # a `Task` that is a dataclass; annotated loosely, so that the command line sees the one given
     simulator: Literal["auto", "cpu", "warp", "isaacgym"] = "auto"
-    """cpu: MuJoCo on this rank's cores. warp: mujoco_warp on its GPU. auto: for a new run of one process with 1024
-    rows or more warp, where there is a GPU and mujoco_warp; otherwise cpu. isaacgym: Isaac Gym itself, for launchers
+    """cpu: MuJoCo on this rank's cores. warp: mujoco_warp on its GPU. auto: for a new run with 1024 rows or more a
+    rank warp, where there is a GPU for it and mujoco_warp; otherwise cpu. isaacgym: Isaac Gym itself, for launchers
     whose task it has (--isaacgym_python). A run keeps the one that it began with."""
     max_contacts: int = 0
     """Room for contacts of one world on the GPU; 0 measures what random controls need, and adds to it."""
