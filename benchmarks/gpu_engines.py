@@ -56,7 +56,7 @@ def jobs(options: argparse.Namespace) -> Iterator[common.Job]:
     for seed in options.seeds:
         for engine in options.engines:
             flags, ranks = (options.gpu, 1) if engine == "gpu" else (options.cpu, options.ranks)
-            rows = ranks * int(re.findall(r"--envs_per_proc[ =](\d+)", flags)[-1])
+            rows = ranks * int(re.findall(r"--envs[_-]per[_-]proc[ =](\d+)", flags)[-1])
             said = f"mpirun -n {ranks}: {flags}" if ranks > 1 else flags
             key = {"task": options.task, "flags": said, "rows": rows, "steps": options.steps, "together": 1}
             yield key | {"seed": seed}, train(flags, ranks, seed)
@@ -74,6 +74,9 @@ def main() -> int:
     parser.add_argument("--cpu", default=CPU, help=f'default: "{CPU}"')
     parser.add_argument("--checkpoints", type=int, nargs="+", default=[], help="steps; default: eighths of a run")
     options = parser.parse_args()
+    for flags in (options.gpu, options.cpu):
+        if not re.search(r"--envs[_-]per[_-]proc[ =]\d", flags):
+            parser.error(f"{flags!r} must say --envs_per_proc: its rows are a column of the table.")
     origin = common.gpu_origin(options.device)
     print(common.describe_gpu(origin))
     return common.work_through("gpu_engines", origin, jobs(options), options)

@@ -34,7 +34,7 @@ def experiment(name: str, device: str, rows: int = 0, steps: int = 0, flags: Seq
     Args:
         flags: of main.py, for other settings.
     """
-    built = registry.build(name)
+    built = (registry.build_on_gpu(name) if device != "cpu" else None) or registry.build(name)
     if flags:
         from ppo_and_friends.flags import split
         from ppo_and_friends.parser import parse

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import common
 
+from ppo_and_friends import registry
+
 TEST_SEED = 1000  # of the tests' environments: apart from those of training
 
 
@@ -30,7 +32,9 @@ def score(reference: str, seed: int, options: argparse.Namespace) -> common.Row:
     name = reference.rpartition(":")[2]
     run = f"{name}-{seed}" if options.ranks == 1 else f"{name}-{seed}-{options.ranks}-ranks"
     before = common.mpirun(options.ranks) if options.ranks > 1 else []
-    words = (common.MAIN, "-e", reference, "--name", run, "--state_path", options.directory)
+    words = [common.MAIN, "-e", reference, "--name", run, "--state_path", options.directory]
+    if registry.build_on_gpu(reference) is not None:  # else a machine with a GPU would train with other settings
+        words += ["--simulator", "cpu"]
     folder = Path(options.directory) / run
     steps = trained(folder)
     _, seconds = common.child(*words, "--random_seed", seed, *options.flags, before=before)

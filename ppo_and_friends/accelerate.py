@@ -68,7 +68,7 @@ def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
     long = "half a minute" if ppo.device.type == "cuda" else "about 10 s"
     say(f"Compiling the update, {long} where it was not compiled before (--compile off avoids it).")
     if isinstance(ppo.env, TensorMaths):
-        ppo.env.replace_maths(lambda function: Fused(function, say))
+        ppo.env.replace_maths(lambda function: function if isinstance(function, Fused) else Fused(function, say))
     for group in ppo.groups:
         group.learner.step = CompiledStep(group.learner, say)
         group.rows.decide = CompiledActor(group.rows, ppo.comm, say)
@@ -236,21 +236,29 @@ class Fused:
     What is compiled looks at each call whether it would still be compiled as it was, so this is for functions whose
     calls are recorded (see graphs.py)."""
 
-    def __init__(self, function: Callable[..., Any], say: Callable[[str], None], backend: str = "inductor") -> None:
+    def __init__(self, function: Callable[..., Any], say: Callable[[str], None], backend: Any = "inductor") -> None:
         self.function, self.say, self.backend = function, say, backend
         self.call: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
-        if self.call is not None:
+        if self.call is None:
+            whole = torch.compile(self.function, fullgraph=True, dynamic=False, backend=self.backend)
+            return self._tried(whole, Exception, arguments)  # the compilers' own are of many kinds
+        if self.call is self.function:
             return self.call(*arguments)
-        whole = torch.compile(self.function, fullgraph=True, dynamic=False, backend=self.backend)
-        try:  # it fails before it has written anything, or not at all
-            result = whole(*arguments)
-        except Exception as error:  # the compilers' own are of many kinds
+        from torch._dynamo import exc
+
+        return self._tried(self.call, (exc.TorchDynamoException, exc.FailOnRecompileLimitHit), arguments)
+
+    def _tried(self, call: Callable[..., Any], failures: Any, arguments: tuple[Any, ...]) -> Any:
+        """A compiler fails before anything was written."""
+        try:
+            result = call(*arguments)
+            self.call = call
+        except failures as error:
             self.say(f"The task is not compiled and runs as it is: {reason(error)}")
             self.call = self.function
-            return self.call(*arguments)
-        self.call = whole
+            result = self.call(*arguments)
         return result
 
 

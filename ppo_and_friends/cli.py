@@ -57,11 +57,12 @@ def _nobody_reads() -> bool:
     return True
 
 
-def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:
+def execute(experiment: Experiment, run: RunConfig, reference: str, on_gpu: Experiment | None = None) -> int:
     """Train, test or film: the part that needs torch, and MPI under its launcher.
 
     Args:
         reference: what `-e` said, for the config file that the run saves.
+        on_gpu: the experiment instead, where a GPU simulates the run.
     """
 
     if run.render or run.render_gif or run.gif_every:
@@ -76,8 +77,14 @@ def execute(experiment: Experiment, run: RunConfig, reference: str) -> int:
             run_test(experiment, run, reference, comm)
             return 0
         from ppo_and_friends.ppo import PPO
+        from ppo_and_friends.simulator import takes_gpu
 
-        return PPO(experiment, run, comm, reference).learn().exit_code
+        chosen = experiment
+        if on_gpu is not None and takes_gpu(on_gpu, run, comm):
+            chosen = on_gpu
+            if comm.rank == 0:
+                print(f"# {reference} with its settings for a GPU (those for a CPU: --simulator cpu)", flush=True)
+        return PPO(chosen, run, comm, reference).learn().exit_code
 
     return run_ranks(work)
 
@@ -98,23 +105,18 @@ def _run(arguments: Sequence[str]) -> int:
     from ppo_and_friends.parser import parse
 
     request, run, experiment = parse(words, experiment)
-    ranks = _number(SIZE_VARIABLES, "WORLD_SIZE", 1)
     other = None if run.test else registry.build_on_gpu(reference)
-    if other is not None:
-        from ppo_and_friends.simulator import takes_gpu
-
-        *_, faster = parse(words, _with(plain, other))
-        if takes_gpu(faster, run, ranks):
-            default, experiment = other, faster
-            if _number(RANK_VARIABLES, "RANK", 0) == 0:
-                print(f"# {reference} with its settings for a GPU (those for a CPU: --simulator cpu)", flush=True)
+    on_gpu = None if other is None else parse(words, _with(plain, other))[2]
     if run.clobber and run.test:
         raise UserError("--clobber would delete the state that a test needs: give one or the other.")
-    check_experiment(experiment, experiment.envs_per_proc * ranks)
+    ranks = _number(SIZE_VARIABLES, "WORLD_SIZE", 1)
+    for candidate in (experiment, on_gpu):
+        if candidate is not None:
+            check_experiment(candidate, candidate.envs_per_proc * ranks)
     if request.print_config:
-        _show_config(reference, run, experiment, default)
+        _show_config(reference, run, *_of_this_machine((experiment, default), (on_gpu, other), run))
         return 0
-    return execute(experiment, run, reference)
+    return execute(experiment, run, reference, on_gpu)
 
 
 def _defaults(words: Words) -> tuple[str, Mapping[str, Any], Experiment]:
@@ -132,6 +134,16 @@ def _defaults(words: Words) -> tuple[str, Mapping[str, Any], Experiment]:
 def _with(plain: Mapping[str, Any], default: Experiment) -> Experiment:
     """What a launcher gives with a config file's settings."""
     return dataclasses.replace(from_plain(default, plain), name=default.name)
+
+
+def _of_this_machine(plain: Any, on_gpu: Any, run: RunConfig) -> Any:
+    """Which of two pairs of experiments one process would run here."""
+    if on_gpu[0] is None:
+        return plain
+    from ppo_and_friends.comm import SoloComm
+    from ppo_and_friends.simulator import takes_gpu
+
+    return on_gpu if takes_gpu(on_gpu[0], run, SoloComm()) else plain
 
 
 def _show_list() -> None:

@@ -55,11 +55,18 @@ class Group:
 
     def early_moments(self) -> list[Moments]:
         """What may move before the update: nothing that the policy depends on."""
-        own = [module for module in self.addons.modules() if isinstance(module, Moments)]
-        return [self.net.value_norm, *own]
+        return [self.net.value_norm, *self._addon_moments()]
 
     def late_moments(self) -> list[Moments]:
         return self.net.observation_moments()
+
+    def seeded_moments(self) -> list[Moments]:
+        """What a first rollout seeds. The value's are not among them: what the critic makes of observations as they are
+        at first, thousands of newtons too, would be part of its own aim for long."""
+        return [*self._addon_moments(), *self.late_moments()]
+
+    def _addon_moments(self) -> list[Moments]:
+        return [module for module in self.addons.modules() if isinstance(module, Moments)]
 
     @torch.no_grad()
     def prepare(self, rollout: Rollout, progress: Progress) -> tuple[Rollout, Targets, Tensor]:

@@ -25,6 +25,7 @@ import os
 import socket
 import threading
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -199,6 +200,7 @@ class _Farewell:
     def _leave(self) -> None:
         for held in gc.get_objects():
             if issubclass(type(held), torch.cuda.CUDAGraph):
-                held.reset()
+                with suppress(RuntimeError):  # the GPU failed before
+                    held.reset()
         self._leaving.set()
         self._thread.join(FAREWELL)

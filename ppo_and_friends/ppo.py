@@ -25,12 +25,13 @@ from ppo_and_friends.policy import NetPolicy, predict
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
-from ppo_and_friends.seeding import seed_globals
+from ppo_and_friends.seeding import globals_seeded
 from ppo_and_friends.simulator import CPU, as_made, choose_simulator, with_simulator
 from ppo_and_friends.stats import RecentEpisodes, reduce_moments
 from ppo_and_friends.vector.base import VecEnv
 
-SEED_SAMPLES = 1024  # of all ranks, in the short rollout that only seeds the moments
+# The short rollout that only seeds the moments: samples of all ranks, and steps, which show more than resets do.
+SEED_SAMPLES, SEED_STEPS = 1024, 16
 
 Callback = Callable[["PPO", dict[str, float]], bool | None]
 
@@ -70,8 +71,8 @@ class PPO:
             torch.use_deterministic_algorithms(options.force_deterministic)
         self.env_config = choose_simulator(experiment, run, self.comm)
         rank_seed = self._rank_seed(0)
-        seed_globals(rank_seed)  # an environment may draw while it is made: mjlab its robots' masses and frictions
-        self.env = self.env_config.make(experiment.envs_per_proc, threads=self.threads, render=render)
+        with globals_seeded(rank_seed):  # an environment may draw while it is made: mjlab masses and frictions
+            self.env = self.env_config.make(experiment.envs_per_proc, threads=self.threads, render=render)
         self.env_config = as_made(self.env_config, self.env)
         self.device = choose_device(options.device, options.allow_mpi_gpu, self.comm, self.env.spec)
         set_matmul_precision(self.device, experiment.matmul_precision)
@@ -184,10 +185,10 @@ class PPO:
 
     def _seed_moments(self) -> None:
         """A short rollout that is not learned from, so that the first real one is normalised by something."""
-        moments = [item for group in self.groups for item in (*group.early_moments(), *group.late_moments())]
+        moments = [item for group in self.groups for item in group.seeded_moments()]
         if any(item.live for item in moments):
             rows = self.experiment.envs_per_proc * self.comm.size
-            steps = max(1, min(self.steps, SEED_SAMPLES // rows))
+            steps = min(self.steps, max(SEED_STEPS, SEED_SAMPLES // rows))
             _, sums = self._prepare(self.collector.collect(steps))
             self._note(sums, steps)
             for item in moments:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ppo_and_friends.checkpoint import StateDirectory
+from ppo_and_friends.checkpoint import StateDirectory, read_state
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.devices import own_gpu
@@ -54,20 +54,33 @@ def choose_simulator(experiment: Experiment, run: RunConfig | None, comm: Comm) 
     if saved and asked not in (AUTO, saved):
         raise UserError(
             f"{directory_of(experiment, options)} was trained with --simulator {saved}, and cannot go on with {asked}: "
-            f"leave the flag out, or start another run with --name, from these weights with --init_from."
+            f"leave the flag out, or begin another run from its weights with {_anew(experiment, options)} "
+            f"--simulator {asked}."
         )
     chosen = _resolved(saved or asked, experiment, options, comm.size)
     if chosen == WARP and (reason := obstacle()):
-        new = f"begin another run from its weights with --name NEW --init_from {directory_of(experiment, options)} "
-        raise UserError(f"--simulator {WARP} {reason}, or {new if saved else 'use '}--simulator {CPU}.")
+        new = f"begin another run from its weights with {_anew(experiment, options)}" if saved else "use"
+        raise UserError(f"--simulator {WARP} {reason}, or {new} --simulator {CPU}.")
     config: Any = ENGINES[chosen].prepare(with_simulator(experiment, chosen), options, comm)
     return dataclasses.replace(config, **{name: limit for name, limit in limits.items() if not getattr(config, name)})
 
 
-def takes_gpu(experiment: Experiment, run: RunConfig, ranks: int) -> bool:
-    """Whether `choose_simulator` will find that a GPU simulates this run."""
-    saved, _ = _read_saved(experiment, run)
-    return _resolved(saved or simulator_of(experiment), experiment, run, ranks) == WARP
+def _anew(experiment: Experiment, run: RunConfig) -> str:
+    """Flags of another run with the weights and settings of this one."""
+    directory = directory_of(experiment, run)
+    return f"--name NEW --init_from {directory} --config {directory / 'config.json'}"
+
+
+def takes_gpu(experiment: Experiment, run: RunConfig, comm: Comm) -> bool:
+    """Whether `choose_simulator` will find that a GPU simulates this run, and the weights that it may begin with are
+    those of a run that a GPU simulated; the same on every rank. Collective."""
+    found = b""
+    if comm.rank == 0:
+        saved, _ = _read_saved(experiment, run)
+        chosen = _resolved(saved or simulator_of(experiment), experiment, run, comm.size)
+        source = read_state(run.init_from).get("simulator", CPU) if run.init_from else chosen
+        found = b"yes" if chosen == source == WARP else b"no"
+    return comm.broadcast_bytes(found) == b"yes"
 
 
 def _resolved(asked: str, experiment: Experiment, run: RunConfig, ranks: int) -> str:

@@ -66,6 +66,7 @@ class Call:
     experiment: Experiment
     run: RunConfig
     reference: str
+    on_gpu: Experiment | None
 
 
 def call(monkeypatch: pytest.MonkeyPatch, line: str) -> Call:

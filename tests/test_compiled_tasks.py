@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from isaac_tasks import HANDS, ROBOTS, HeldDraw, exact
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._pytree import tree_leaves
 from worlds import device_env, random_actions
 
@@ -57,8 +59,9 @@ def _stepped(task: Any) -> TaskEnv:
 def test_steps_of_compiled_maths_are_those_without(task: Any) -> None:
     """With all but the last stage of the compiler, which writes machine code."""
     told: list[str] = []
-    plain, other = device_env(task, 4), device_env(task, 4)
-    other.replace_maths(lambda function: Fused(function, told.append, backend="aot_eager"))
+    compiler = CompileCounterWithBackend("aot_eager")
+    plain, other = device_env(replace(task), 4), device_env(replace(task), 4)  # which keep nothing of earlier tests
+    other.replace_maths(lambda function: Fused(function, told.append, backend=compiler))
     torch._dynamo.reset()
     with torch.no_grad():
         assert torch.equal(*(tree_leaves(env.reset(1)[0].actor)[0] for env in (plain, other)))
@@ -70,7 +73,7 @@ def test_steps_of_compiled_maths_are_those_without(task: Any) -> None:
             step, same = plain.step((action,))[0], other.step((action,))[0]
             assert all(torch.equal(one, two) for one, two in zip(tree_leaves(step), tree_leaves(same), strict=True))
             ended += int(step.truncated.sum())
-    assert ended == 4 and told == []
+    assert ended == 4 and told == [] and compiler.frame_count == 3
 
 
 def test_what_cannot_be_compiled_runs_as_it_is() -> None:
@@ -81,3 +84,15 @@ def test_what_cannot_be_compiled_runs_as_it_is() -> None:
     step = env.step((torch.zeros(2, 2),))[0]
     assert step.active.all()
     assert len(told) == 1 and told[0].startswith("The task is not compiled and runs as it is: ")
+
+
+def test_more_environments_than_a_compiler_keeps_apart_run_as_they_are() -> None:
+    torch._dynamo.reset()
+    told: list[str] = []
+    envs = [device_env(Swimmer(), rows) for rows in range(1, 11)]
+    for env in envs:
+        env.replace_maths(lambda function: Fused(function, told.append, backend="eager"))
+        env.reset(0)
+    for _ in range(2):
+        assert all(env.step((torch.zeros(env.sim.rows, 2),))[0].active.all() for env in envs)
+    assert told and all("as it is: " in line for line in told)

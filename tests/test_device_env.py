@@ -173,6 +173,13 @@ def test_reward_that_is_not_finite_is_a_failure() -> None:
     assert not step.active.any() and step.log["simulation_failures"].all() and not step.reward.any()
 
 
+def test_a_reset_that_draws_more_than_at_first_is_refused() -> None:
+    env = device_env(InvertedPendulum(), 2)
+    env._chance._uniform = torch.zeros(2, 1)
+    with pytest.raises(UserError, match="draws more numbers than at first"):
+        env.reset(0)
+
+
 def test_state_continues_in_a_fresh_environment() -> None:
     task = InvertedDoublePendulum(max_episode_steps=7)
     env, fresh = begun(task), device_env(task, ROWS)

@@ -49,6 +49,7 @@ def test_commands_are_spread_over_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Each waits for the other, which has another GPU.
+    monkeypatch.chdir(tmp_path)
     script = "import os, pathlib, sys, time; own = os.environ['CUDA_VISIBLE_DEVICES']; pathlib.Path(own).touch()"
     script += "\nwhile not pathlib.Path(str(1 - int(own))).exists(): time.sleep(0.01)\nprint('GPU', own)"
     wait = f"python {tmp_path / 'wait.py'}  # a comment\n"

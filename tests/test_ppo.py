@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import io
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -228,3 +230,23 @@ def test_a_small_problem_is_learned() -> None:
 def test_an_asymmetric_critic_cannot_share_a_body() -> None:
     with pytest.raises(UserError, match="net.shared"):
         PPO(experiment(Toy(BOX, asymmetric=True), replace(NET, shared=True)))
+
+
+def test_values_of_observations_as_they_come_seed_nothing() -> None:
+    """An untrained critic makes thousands of thousands, which would dominate its own aim for long."""
+    loud = Toy(BOX, scale=1e4)
+    ppo = PPO(experiment(loud, NET, normalize_values=True))
+    ppo._seed_moments()
+    group = ppo.groups[0]
+    assert float(group.net.value_norm.count) == 0
+    assert all(float(moments.count) == ppo.timesteps > 0 for moments in group.seeded_moments())
+    ppo.iterate()
+    assert float(group.net.value_norm.mean.abs()) < 100
+
+
+def test_the_global_generators_of_a_caller_go_on() -> None:
+    random.seed(3)
+    np.random.seed(3)
+    expected = random.Random(3).random(), np.random.RandomState(3).rand()
+    PPO(experiment(Toy(BOX), NET))
+    assert (random.random(), np.random.rand()) == expected

@@ -15,16 +15,14 @@ import pytest
 import torch
 from commands import ROLLOUT, TINY, files, refuse, succeed
 from toys import experiment
-from worlds import device_env
+from worlds import gpu, no_gpu
 
-from environments.settings import net
 from environments.tasks.inverted_pendulum import InvertedPendulum
-from ppo_and_friends import registry, simulator
+from ppo_and_friends import simulator
 from ppo_and_friends.checkpoint import StateDirectory, read_state
 from ppo_and_friends.comm import SoloComm
 from ppo_and_friends.config import RunConfig
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.next_command import settings_flags
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.vector.gym_vec import GymEnv
 from ppo_and_friends.vector.sim.device_env import DeviceTaskEnv
@@ -35,22 +33,6 @@ from ppo_and_friends.vector.sim.warp_limits import Limits
 POLE = ("-e", "InvertedPendulum", *TINY)
 NAME = "InvertedPendulum"
 FURTHER = 4 * ROLLOUT  # one of them only seeds the moments
-
-
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that has one, and Warp on it."""
-    monkeypatch.setattr(simulator, "obstacle", lambda: "")
-    monkeypatch.setattr(simulator, "_on_warp", lambda experiment, *_: experiment.env)
-    monkeypatch.setitem(simulator.ENGINES, "warp", simulator.Engine(simulator._on_warp))
-    monkeypatch.setattr(SimEnv, "_on_gpu", lambda self, model, rows: device_env(self.task, rows, limits(self)))
-
-
-def limits(config: SimEnv) -> Limits:
-    return Limits(config.max_contacts, config.max_constraints)
-
-
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 def trained(path: Path, *words: Any) -> None:
@@ -112,54 +94,6 @@ def test_auto_is_the_gpus_for_many_rows_in_training(
     gpu(monkeypatch)
     config = dataclasses.replace(experiment(SimEnv(InvertedPendulum(), asked)), envs_per_proc=rows)
     assert simulator.choose_simulator(config, options, comm).simulator == chosen
-
-
-@pytest.fixture
-def other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pendulum's launcher has such for a GPU: other layers, and rows that are enough for it."""
-    monkeypatch.setattr(simulator, "WORTH", 6)
-    on_gpu = dataclasses.replace(registry.build(NAME), envs_per_proc=6, net=net(5, 5))
-    monkeypatch.setitem(registry._launchers_on_gpu, NAME, lambda: on_gpu)
-
-
-SMALL = ("-e", NAME, "--ppo.minibatches", 2, "--ppo.epochs", 1, "--ppo.steps_total", 48, "--evaluation.every", 0)
-
-
-@pytest.mark.usefixtures("other_settings")
-def test_new_runs_on_a_gpu_have_its_settings_and_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = (*SMALL, "--state_path", tmp_path, "--num_timesteps")
-    with monkeypatch.context() as patch:
-        gpu(patch)
-        begun = succeed(*words, 48)
-    assert begun.startswith(f"# {NAME} with its settings for a GPU (those for a CPU: --simulator cpu)")
-    assert "of 6 rows" in begun
-    own = registry.build_on_gpu(NAME)
-    assert own is not None and settings_flags(NAME, own, RunConfig()) == ()
-    state = read_state(tmp_path / NAME)
-    assert (state["simulator"], state["config"]["net"]["actor"]["hidden"]) == ("warp", [5, 5])
-    no_gpu(monkeypatch)
-    assert "--simulator warp needs a GPU" in refuse(*words, 480)
-    assert "2 episodes" in succeed("-e", NAME, "--state_path", tmp_path, "--num_test_runs", 2)
-    gpu(monkeypatch)
-    assert "Resumed" in succeed(*words, 480)
-
-
-@pytest.mark.usefixtures("other_settings")
-def test_runs_on_the_cpu_have_its_settings_and_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = (*SMALL, "--state_path", tmp_path, "--num_timesteps")
-    no_gpu(monkeypatch)
-    succeed(*words, 48)
-    gpu(monkeypatch)
-    assert "for a GPU" not in succeed(*words, 480)
-    assert read_state(tmp_path / NAME)["simulator"] == "cpu"
-
-
-@pytest.mark.usefixtures("other_settings")
-@pytest.mark.parametrize("words", [("--simulator", "cpu"), ("--device", "cpu"), ("--envs_per_proc", 5), ("--test",)])
-def test_what_is_asked_for_decides_the_settings(words: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu(monkeypatch)
-    assert "--net.actor.hidden 5 5" in succeed("-e", NAME, "--print_config")
-    assert "--net.actor.hidden 64 64" in succeed("-e", NAME, "--print_config", *words)
 
 
 def test_auto_is_the_cpus_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

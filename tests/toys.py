@@ -41,6 +41,7 @@ class Toy:
     terminates: float = 0.05
     truncates: float = 0.05
     absent: float = 0.0
+    scale: float = 1.0  # of observations
     critic: tuple[TensorSpec, ...] = field(default=(STATE,), repr=False)
 
     def make(self, rows: int, threads: int = 1, render: bool = False) -> ToyVec:
@@ -65,7 +66,7 @@ class ToyVec:
     def _part(self, spec: TensorSpec) -> Tensor:
         if spec.dtype == torch.uint8:
             return torch.randint(256, (self.rows, *spec.shape), generator=self.generator).to(torch.uint8)
-        return torch.randn(self.rows, *spec.shape, generator=self.generator) * 3 + 5
+        return (torch.randn(self.rows, *spec.shape, generator=self.generator) * 3 + 5) * self.config.scale
 
     def _tree(self, specs: tuple[TensorSpec, ...]) -> Tree:
         parts = tuple(self._part(spec) for spec in specs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,7 +15,9 @@ choose_gl_backend()
 
 import mujoco  # after choose_gl_backend, and so is what imports it
 
+from ppo_and_friends import simulator
 from ppo_and_friends.vector.sim.device_env import DeviceTaskEnv
+from ppo_and_friends.vector.sim.task_env import SimEnv
 from ppo_and_friends.vector.sim.warp_gpu import WarpSim, supported
 from ppo_and_friends.vector.sim.warp_limits import Limits
 
@@ -42,3 +45,19 @@ def rows_of(*numbers: int, of: int) -> Tensor:
     mask = torch.zeros(of, dtype=torch.bool)
     mask[list(numbers)] = True
     return mask
+
+
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has one, and Warp on it; played by Warp's CPU backend."""
+    monkeypatch.setattr(simulator, "obstacle", lambda: "")
+    monkeypatch.setattr(simulator, "_on_warp", lambda experiment, *_: experiment.env)
+    monkeypatch.setitem(simulator.ENGINES, "warp", simulator.Engine(simulator._on_warp))
+    monkeypatch.setattr(
+        SimEnv,
+        "_on_gpu",
+        lambda self, model, rows: device_env(self.task, rows, Limits(self.max_contacts, self.max_constraints)),
+    )
+
+
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import Obs, Step, leaves
 from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation, Task
 from ppo_and_friends.vector.sim.task_rows import TaskRows, on_each
@@ -38,7 +39,8 @@ class DeviceTaskEnv(TaskRows):
     Rows draw together from `generator`, on the simulation's device.
 
     Between two calls of the simulator and the generator, a step is three functions of tensors: `apply`, `judge` and
-    `observe`. They may be replaced by faster ones that do the same (see `replace_maths`).
+    `observe`. They may be replaced by faster ones that do the same (see `replace_maths`). A task whose reset calls the
+    simulator, as `Randomized` does to derive constants from masses, has a `judge` that is more than that.
     """
 
     counts = (FAILURES, OVERFLOWS)
@@ -174,9 +176,16 @@ class Columns:
         self._uniform, self._normal = uniform, normal
 
     def uniform(self, rows: Tensor, low: float, high: float, size: int) -> Tensor:
-        taken, self._uniform = self._uniform[:, :size], self._uniform[:, size:]
+        self._uniform, taken = _split(self._uniform, size)
         return low + (high - low) * taken
 
     def normal(self, rows: Tensor, size: int) -> Tensor:
-        taken, self._normal = self._normal[:, :size], self._normal[:, size:]
+        self._normal, taken = _split(self._normal, size)
         return taken
+
+
+def _split(block: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """What is left of a block, and its first columns."""
+    if block.shape[1] < size:
+        raise UserError("The task's reset draws more numbers than at first: on a GPU it must always draw as many.")
+    return block[:, size:], block[:, :size]

@@ -37,9 +37,11 @@ class TaskRows:
         self._everywhere = torch.ones(sim.rows, dtype=torch.bool, device=sim.device)
         self._elapsed = 0
         self._camera: Camera | None = None
-        observation = task.observe(sim, self._memory)
+        # All is asked once, for names and so that what tasks keep is made; a reset forgets it.
         nothing = torch.zeros(sim.rows, task.action.columns, device=sim.device, dtype=sim.dtype)
-        *_, log = task.reward_done(sim, self._memory, nothing)  # for its names; a reset forgets that it was asked
+        task.apply(sim, self._memory, nothing)
+        observation = task.observe(sim, self._memory)
+        *_, log = task.reward_done(sim, self._memory, nothing)
         group = GroupSpec(
             sim.rows,
             task.actor,
