@@ -158,7 +158,8 @@ def _show_help(words: Words, experiment: Experiment) -> int:
     try:
         parse([(flag, values) for flag, values in words if flag == "help"], experiment)
     except SystemExit:
-        print("\n`_` and `-` are the same in every flag. With -e, --help shows the settings of that experiment.")
+        print("\n`_` and `-` are the same in every flag. With -e, --help shows the settings of that experiment;")
+        print("where its launcher has others for a GPU, --print_config shows those that this machine would take.")
         print(f"\nexperiments: {', '.join(registry.names())}")
     return 0
 

@@ -23,7 +23,6 @@ import common
 import curves
 import gpu_env
 import gpu_learning
-import gpu_memory
 import gpu_peers
 import gpu_rates
 import gpu_report
@@ -199,34 +198,6 @@ def test_what_a_step_consists_of_is_timed() -> None:
 def call(module: Any, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
     monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
     return module.main()
-
-
-def test_memory_is_of_one_more_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(common, "gpu_origin", lambda device: ORIGIN)
-    monkeypatch.setattr(common, "describe_gpu", lambda origin: "")
-    monkeypatch.setattr(gpu_memory, "ask", lambda task, rows: {"bytes": 10**9 + 300 * rows, "estimate": 200})
-    words = ("--tasks", "IsaacAnt", "--rows", 64, 16, "--results", tmp_path)
-    assert call(gpu_memory, monkeypatch, *words) == 0
-    (row,) = common.read("gpu_memory", tmp_path)
-    assert (row["task"], row["rows"]) == ("IsaacAnt", "16 64")
-    assert (row["bytes_per_world"], row["estimated_bytes_per_world"]) == ("300", "200")
-
-
-def test_memory_in_use_is_read_before_and_after_training() -> None:
-    readings = iter([1000, 5000])
-    settings = argparse.Namespace(tasks=["IsaacCartpole"], rows=[4], device="cpu")
-    found = gpu_memory.measure(settings, lambda: next(readings))
-    assert found["bytes"] == 4000 and 1000 < found["estimate"] < 100_000
-
-
-def test_memory_without_a_gpu_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert call(gpu_memory, monkeypatch, "--results", tmp_path) == 1
-    assert capsys.readouterr().err == "gpu_memory.py measures the memory of a GPU, and this torch sees none.\n"
-    assert not list(tmp_path.glob("*.csv"))
 
 
 def test_learning_is_measured_once_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,57 @@
+"""benchmarks/gpu_memory.py: what it reads, and what it says where there is nothing to read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+
+import common
+import gpu_memory
+
+ORIGIN = dict.fromkeys(common.GPU_ORIGIN, "x")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo writes its warnings to a file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
+    monkeypatch.setattr(sys, "argv", ["gpu_memory", *map(str, words)])
+    return gpu_memory.main()
+
+
+def test_memory_is_of_one_more_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(common, "gpu_origin", lambda device: ORIGIN)
+    monkeypatch.setattr(common, "describe_gpu", lambda origin: "")
+    monkeypatch.setattr(gpu_memory, "ask", lambda task, rows: {"bytes": 10**9 + 300 * rows, "estimate": 200})
+    words = ("--tasks", "IsaacAnt", "--rows", 64, 16, "--results", tmp_path)
+    assert call(monkeypatch, *words) == 0
+    (row,) = common.read("gpu_memory", tmp_path)
+    assert (row["task"], row["rows"]) == ("IsaacAnt", "16 64")
+    assert (row["bytes_per_world"], row["estimated_bytes_per_world"]) == ("300", "200")
+
+
+def test_memory_in_use_is_read_before_and_after_training() -> None:
+    readings = iter([1000, 5000])
+    settings = argparse.Namespace(tasks=["IsaacCartpole"], rows=[4], device="cpu")
+    found = gpu_memory.measure(settings, lambda: next(readings))
+    assert found["bytes"] == 4000 and 1000 < found["estimate"] < 100_000
+
+
+def test_memory_without_a_gpu_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert call(monkeypatch, "--results", tmp_path) == 1
+    assert capsys.readouterr().err == "gpu_memory.py measures the memory of a GPU, and this torch sees none.\n"
+    assert not list(tmp_path.glob("*.csv"))
