@@ -41,7 +41,8 @@ def experiment(name: str) -> Callable[[Launcher], Launcher]:
 
 
 def on_gpu(name: str) -> Callable[[Launcher], Launcher]:
-    """Register other settings for the experiment `name`: those of new runs whose worlds a GPU simulates."""
+    """Register other settings for the experiment `name`, one of this project's: those of new runs whose worlds a GPU
+    simulates."""
 
     def register(launcher: Launcher) -> Launcher:
         _launchers_on_gpu[name] = launcher
