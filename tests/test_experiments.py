@@ -38,4 +38,6 @@ def test_printed_settings_make_the_same_experiment(reference: str, monkeypatch: 
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(cli, "execute", lambda *arguments: calls.append(arguments) or 0)
     succeed(*shlex.split(succeed("-e", reference, "--print_config"), comments=True))
-    assert calls == [(registry.build(reference), RunConfig(), reference)]
+    ((*called, on_gpu),) = calls
+    assert called == [registry.build(reference), RunConfig(), reference]
+    assert on_gpu in (None, called[0]), "every setting was given, whichever a GPU would have had"

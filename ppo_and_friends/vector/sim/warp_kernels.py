@@ -25,13 +25,17 @@ Variant = tuple[Any, Any, int]  # what is compiled and loaded at once: a module,
 def load_kernels(work: Callable[[], None]) -> None:
     """Load what `work` would launch on Warp's current device, with a thread for each core.
 
-    What the rehearsal does not find is loaded as ever, at its first launch."""
+    What is not loaded here is loaded as ever, at its first launch; and a real mistake is made again there, and told."""
     found: list[Variant] = []
-    with suppress(Exception):  # a real mistake is made again, and told, where `work` is done
+    with suppress(Exception):
         rehearse(work, found)
     with ThreadPoolExecutor(len(own_cores())) as pool:
-        for _ in pool.map(lambda variant: warp.Module.load(*variant), found):
-            pass
+        list(pool.map(_load, found))
+
+
+def _load(variant: Variant) -> None:
+    with suppress(Exception):
+        warp.Module.load(*variant)
 
 
 def rehearse(work: Callable[[], None], found: list[Variant]) -> None:
