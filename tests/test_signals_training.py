@@ -73,7 +73,6 @@ exec g++ "$@"
 @pytest.mark.parametrize(
     ("number", "ranks", "group"),
     [
-        (signal.SIGTERM, 1, False),
         (signal.SIGINT, 1, True),
         pytest.param(signal.SIGTERM, 2, False, marks=needs_mpirun),
     ],
