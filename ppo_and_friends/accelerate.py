@@ -237,29 +237,19 @@ class Fused:
     calls are recorded (see graphs.py)."""
 
     def __init__(self, function: Callable[..., Any], say: Callable[[str], None], backend: Any = "inductor") -> None:
-        self.function, self.say, self.backend = function, say, backend
-        self.call: Callable[..., Any] | None = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self.call is None:
-            whole = torch.compile(self.function, fullgraph=True, dynamic=False, backend=self.backend)
-            return self._tried(whole, Exception, arguments)  # the compilers' own are of many kinds
-        if self.call is self.function:
-            return self.call(*arguments)
         from torch._dynamo import exc
 
-        return self._tried(self.call, (exc.TorchDynamoException, exc.FailOnRecompileLimitHit), arguments)
+        self.function, self.say = function, say
+        self.failures = exc.TorchDynamoException, exc.FailOnRecompileLimitHit
+        self.call = torch.compile(function, fullgraph=True, dynamic=False, backend=backend)
 
-    def _tried(self, call: Callable[..., Any], failures: Any, arguments: tuple[Any, ...]) -> Any:
-        """A compiler fails before anything was written."""
+    def __call__(self, *arguments: Any) -> Any:
         try:
-            result = call(*arguments)
-            self.call = call
-        except failures as error:
+            return self.call(*arguments)
+        except self.failures as error:  # before anything was written
             self.say(f"The task is not compiled and runs as it is: {reason(error)}")
             self.call = self.function
-            result = self.call(*arguments)
-        return result
+            return self.call(*arguments)
 
 
 class _Act(nn.Module):

@@ -7,10 +7,11 @@ import os
 import select
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ppo_and_friends import registry
+from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.flags import Words, last, leaves, split
@@ -18,11 +19,10 @@ from ppo_and_friends.launch import TORCHRUN_VARIABLE, limit_threads, run_ranks
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import from_plain, read_config
 
-if TYPE_CHECKING:
-    from ppo_and_friends.comm import Comm
-
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+OnGpu = Callable[[], Experiment] | None
+
 INTERRUPTED = 130
 NO_READER = 141  # as a shell reports what SIGPIPE has ended
 
@@ -57,14 +57,14 @@ def _nobody_reads() -> bool:
     return True
 
 
-def execute(experiment: Experiment, run: RunConfig, reference: str, on_gpu: Experiment | None = None) -> int:
+def execute(experiment: Experiment, run: RunConfig, reference: str, on_gpu: OnGpu = None) -> int:
     """Train, test or film: the part that needs torch, and MPI under its launcher.
 
     Args:
         reference: what `-e` said, for the config file that the run saves.
-        on_gpu: the experiment instead, where a GPU simulates the run.
+        on_gpu: makes the experiment that it is instead where a GPU simulates the run. Called only there: what flags
+            ask for may suit one and not the other.
     """
-
     if run.render or run.render_gif or run.gif_every:
         from ppo_and_friends.render import prepare_headless
 
@@ -77,13 +77,10 @@ def execute(experiment: Experiment, run: RunConfig, reference: str, on_gpu: Expe
             run_test(experiment, run, reference, comm)
             return 0
         from ppo_and_friends.ppo import PPO
-        from ppo_and_friends.simulator import takes_gpu
 
-        chosen = experiment
-        if on_gpu is not None and takes_gpu(on_gpu, run, comm):
-            chosen = on_gpu
-            if comm.rank == 0:
-                print(f"# {reference} with its settings for a GPU (those for a CPU: --simulator cpu)", flush=True)
+        chosen = _on_this_machine(experiment, on_gpu, run, comm)
+        if chosen is not experiment and comm.rank == 0:
+            print(f"# {reference} with its settings for a GPU (those for a CPU: --simulator cpu)", flush=True)
         return PPO(chosen, run, comm, reference).learn().exit_code
 
     return run_ranks(work)
@@ -106,16 +103,17 @@ def _run(arguments: Sequence[str]) -> int:
 
     request, run, experiment = parse(words, experiment)
     other = None if run.test else registry.build_on_gpu(reference)
-    on_gpu = None if other is None else parse(words, _with(plain, other))[2]
+    on_gpu = None if other is None else lambda: parse(words, _with(plain, other))[2]
     if run.clobber and run.test:
         raise UserError("--clobber would delete the state that a test needs: give one or the other.")
     ranks = _number(SIZE_VARIABLES, "WORLD_SIZE", 1)
-    for candidate in (experiment, on_gpu):
-        if candidate is not None:
-            check_experiment(candidate, candidate.envs_per_proc * ranks)
     if request.print_config:
-        _show_config(reference, run, *_of_this_machine((experiment, default), (on_gpu, other), run))
+        chosen = _on_this_machine(experiment, on_gpu, run, SoloComm())
+        check_experiment(chosen, chosen.envs_per_proc * ranks)
+        _show_config(reference, run, chosen, default if chosen is experiment else other or default)
         return 0
+    if on_gpu is None:  # else it is not yet known which of the two will run, and be checked
+        check_experiment(experiment, experiment.envs_per_proc * ranks)
     return execute(experiment, run, reference, on_gpu)
 
 
@@ -136,14 +134,13 @@ def _with(plain: Mapping[str, Any], default: Experiment) -> Experiment:
     return dataclasses.replace(from_plain(default, plain), name=default.name)
 
 
-def _of_this_machine(plain: Any, on_gpu: Any, run: RunConfig) -> Any:
-    """Which of two pairs of experiments one process would run here."""
-    if on_gpu[0] is None:
-        return plain
-    from ppo_and_friends.comm import SoloComm
+def _on_this_machine(experiment: Experiment, on_gpu: OnGpu, run: RunConfig, comm: Comm) -> Experiment:
+    """`experiment`, or what `on_gpu` makes where a GPU simulates the run; the same on every rank. Collective."""
+    if on_gpu is None:
+        return experiment
     from ppo_and_friends.simulator import takes_gpu
 
-    return on_gpu if takes_gpu(on_gpu[0], run, SoloComm()) else plain
+    return on_gpu() if takes_gpu(experiment, on_gpu, run, comm) else experiment
 
 
 def _show_list() -> None:

@@ -17,11 +17,10 @@ from torch import Tensor
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.files import unused, write_atomically
-from ppo_and_friends.types import Obs, Step
+from ppo_and_friends.types import CONTINUES, Obs, Step
 from ppo_and_friends.vector.base import VecEnv
 
 SEED_STRIDE = 1_000_003  # between ranks, and between restarts: rows of one rank differ by themselves
-CONTINUES = "episode_continues"  # Step.log: cut for the learner, but the environment was not reset
 
 
 class Policy(Protocol):

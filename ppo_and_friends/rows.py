@@ -11,9 +11,7 @@ from torch import Generator, Tensor
 from ppo_and_friends.errors import EnvironmentFailure
 from ppo_and_friends.networks.net import Action, Net
 from ppo_and_friends.rollout import Rollout
-from ppo_and_friends.types import GroupSpec, Obs, Step, TensorSpec, Tree, leaves, tree_map
-
-CONTINUES = "episode_continues"  # in Step.log: 1 where an end is none for the score
+from ppo_and_friends.types import CONTINUES, GroupSpec, Obs, Step, TensorSpec, Tree, leaves, tree_map
 
 
 class Rows:

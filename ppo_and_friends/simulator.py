@@ -71,13 +71,15 @@ def _anew(experiment: Experiment, run: RunConfig) -> str:
     return f"--name NEW --init_from {directory} --config {directory / 'config.json'}"
 
 
-def takes_gpu(experiment: Experiment, run: RunConfig, comm: Comm) -> bool:
-    """Whether `choose_simulator` will find that a GPU simulates this run, and the weights that it may begin with are
-    those of a run that a GPU simulated; the same on every rank. Collective."""
+def takes_gpu(experiment: Experiment, on_gpu: Callable[[], Experiment], run: RunConfig, comm: Comm) -> bool:
+    """Whether a GPU will simulate what `on_gpu` makes of `experiment`, and the weights that it may begin with are those
+    of a run that one simulated; the same on every rank. Collective."""
     found = b""
     if comm.rank == 0:
         saved, _ = _read_saved(experiment, run)
-        chosen = _resolved(saved or simulator_of(experiment), experiment, run, comm.size)
+        chosen = saved or simulator_of(experiment)
+        if chosen == AUTO:
+            chosen = CPU if obstacle() else _resolved(AUTO, on_gpu(), run, comm.size)
         source = read_state(run.init_from).get("simulator", CPU) if run.init_from else chosen
         found = b"yes" if chosen == source == WARP else b"no"
     return comm.broadcast_bytes(found) == b"yes"

@@ -15,6 +15,8 @@ from torch import Tensor
 
 Tree = Tensor | tuple[Tensor, ...]
 
+CONTINUES = "episode_continues"  # in Step.log: 1 where a row was cut for the learner, but not reset: no end for scores
+
 
 def tree_map(function: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
     """Apply `function` to each tensor of `tree` (and to those of `others` beside it)."""

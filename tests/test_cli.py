@@ -66,7 +66,7 @@ class Call:
     experiment: Experiment
     run: RunConfig
     reference: str
-    on_gpu: Experiment | None
+    on_gpu: cli.OnGpu
 
 
 def call(monkeypatch: pytest.MonkeyPatch, line: str) -> Call:

@@ -14,7 +14,7 @@ from environments.settings import net
 from ppo_and_friends import registry, simulator
 from ppo_and_friends.checkpoint import read_state
 from ppo_and_friends.comm import SoloComm
-from ppo_and_friends.config import RunConfig
+from ppo_and_friends.config import PPOConfig, RunConfig
 from ppo_and_friends.next_command import settings_flags
 
 NAME = "InvertedPendulum"
@@ -91,5 +91,19 @@ def test_rank_0_decides_for_all(tmp_path: Path) -> None:
         def broadcast_bytes(self, data: bytes | None) -> bytes:
             return b"yes"
 
-    on_gpu = registry.build_on_gpu(NAME)
-    assert on_gpu is not None and simulator.takes_gpu(on_gpu, RunConfig(state_path=str(tmp_path)), Second())
+    run = RunConfig(state_path=str(tmp_path))
+    assert simulator.takes_gpu(registry.build(NAME), lambda: registry.build(NAME), run, Second())
+
+
+def test_flags_need_suit_only_the_settings_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rollouts of 6 rows have room for that many minibatches on the GPU, and not on the CPU; and the reverse."""
+    words = (*SMALL, "--state_path", tmp_path, "--num_timesteps", 48)
+    large = dataclasses.replace(registry.build(NAME), envs_per_proc=6, ppo=PPOConfig(steps_per_row=64))
+    monkeypatch.setitem(registry._launchers_on_gpu, NAME, lambda: large)
+    refuse(*words, "--ppo.minibatches", 100)
+    with monkeypatch.context() as patch:
+        gpu(patch)
+        succeed(*words, "--ppo.minibatches", 100)
+    small = dataclasses.replace(large, ppo=PPOConfig(steps_per_row=1, minibatches=1))
+    monkeypatch.setitem(registry._launchers_on_gpu, NAME, lambda: small)
+    succeed(*words, "--ppo.minibatches", 20, "--name", "cpu")

@@ -17,7 +17,7 @@ from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.vector.gym_make import cannot_draw
 from ppo_and_friends.vector.spaces import Actions, Layout
 
-CONTINUES = "episode_continues"
+CONTINUES = "episode_continues"  # as in types.py, which imports torch
 NON_TERMINAL = "non-terminal done"
 MASK = "action_mask"
 

@@ -94,6 +94,9 @@ class WarpSim:
         self._model.opt.warn_overflow = 0  # it would print from the GPU; see `overflowed`
         self._model.opt.graph_conditional = model.opt.iterations > FEW
         self._shapes = mujoco.MjData(model)
+        self._flags = self._model.opt.disableflags
+        delayed = self._data.history.size > 0  # sensors or controls of earlier steps
+        self._unseen_flags = self._flags if delayed else self._flags | NO_SENSORS
         self._state = {field: self._shared(field) for field in STATE if getattr(self._data, field).size}
         self._start = {field: tensor[:1].clone() for field, tensor in self._state.items()}
         self._overflow = warp.to_torch(self._data.overflow)
@@ -208,10 +211,8 @@ class WarpSim:
 
     def _step(self, substeps: int) -> None:
         self._data.overflow.zero_()
-        options, flags = self._model.opt, self._model.opt.disableflags
-        delayed = self._data.history.size > 0
         for left in reversed(range(substeps)):  # nobody sees what sensors measure before the last one
-            options.disableflags = flags | NO_SENSORS if left and not delayed else flags
+            self._model.opt.disableflags = self._unseen_flags if left else self._flags
             mujoco_warp.step(self._model, self._data)
         if CONTACT_FORCES in self._fields:
             mujoco_warp.rne_postconstraint(self._model, self._data)
