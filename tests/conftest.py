@@ -25,3 +25,9 @@ def path(trained: Path, tmp_path: Path) -> Path:
     """A copy of it."""
     shutil.copytree(trained, tmp_path / "states")
     return tmp_path / "states"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory of the test's own: MuJoCo writes its warnings to a file there."""
+    monkeypatch.chdir(tmp_path)

@@ -15,8 +15,6 @@ from ppo_and_friends.flags import leaves
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-
 import collector
 import common
 import gpu_report

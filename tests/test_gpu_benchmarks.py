@@ -5,19 +5,10 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import sys
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-
-import pytest
-import torch
-
-from ppo_and_friends import registry
-from ppo_and_friends.config import PPOConfig
-
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
 import common
 import curves
@@ -28,19 +19,21 @@ import gpu_rates
 import gpu_report
 import gpu_runs
 import gpu_scaling
+import pytest
 import rl_games_side
 import rsl_rl_side
+import torch
 from curves import Point
+from gpu_scripts import ORIGIN, call
 
-ORIGIN = dict.fromkeys(common.GPU_ORIGIN, "x")
+from ppo_and_friends import registry
+from ppo_and_friends.config import PPOConfig
+
 # Compiling takes 50 s of the first two iterations; then one of 100 steps takes a second, and returns are 0, 10, 20 ...
 SLOW_START = [Point(100 * (index + 1), 50.0 + index if index else 25.0, 10.0 * index) for index in range(40)]
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo writes its warnings to a file in the working directory."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def options(folder: Path, limit: float = 1000.0) -> argparse.Namespace:
@@ -193,11 +186,6 @@ def test_what_a_step_consists_of_is_timed() -> None:
     spent = [float(row[f"{name}_ms"]) for name in ("physics", "step", "inference", "iteration")]
     assert all(value > 0 for value in spent) and spent[0] < spent[3]
     assert float(row["training_steps"]) == pytest.approx(4 * 16 / (spent[3] / 1000), rel=1e-3)
-
-
-def call(module: Any, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
-    return module.main()
 
 
 def test_learning_is_measured_once_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-
 import common
 import gpu_engines
 import gpu_jobs
@@ -19,14 +15,10 @@ import gpu_learning
 import gpu_peers
 import gpu_rates
 import gpu_report
+import pytest
+from gpu_scripts import ORIGIN, call
 
-ORIGIN = dict.fromkeys(common.GPU_ORIGIN, "x")
 SCRIPTS = (gpu_engines, gpu_learning, gpu_peers, gpu_rates)
-
-
-def call(module: Any, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
-    return module.main()
 
 
 def test_another_process_may_write_the_first_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
-
-import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
 import common
 import gpu_memory
+import pytest
+import torch
+from gpu_scripts import ORIGIN, call
 
-ORIGIN = dict.fromkeys(common.GPU_ORIGIN, "x")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo writes its warnings to a file in the working directory."""
-    monkeypatch.chdir(tmp_path)
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
-    monkeypatch.setattr(sys, "argv", ["gpu_memory", *map(str, words)])
-    return gpu_memory.main()
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def test_memory_is_of_one_more_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +20,7 @@ def test_memory_is_of_one_more_row(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(common, "describe_gpu", lambda origin: "")
     monkeypatch.setattr(gpu_memory, "ask", lambda task, rows: {"bytes": 10**9 + 300 * rows, "estimate": 200})
     words = ("--tasks", "IsaacAnt", "--rows", 64, 16, "--results", tmp_path)
-    assert call(monkeypatch, *words) == 0
+    assert call(gpu_memory, monkeypatch, *words) == 0
     (row,) = common.read("gpu_memory", tmp_path)
     assert (row["task"], row["rows"]) == ("IsaacAnt", "16 64")
     assert (row["bytes_per_world"], row["estimated_bytes_per_world"]) == ("300", "200")
@@ -52,6 +37,6 @@ def test_memory_without_a_gpu_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert call(monkeypatch, "--results", tmp_path) == 1
+    assert call(gpu_memory, monkeypatch, "--results", tmp_path) == 1
     assert capsys.readouterr().err == "gpu_memory.py measures the memory of a GPU, and this torch sees none.\n"
     assert not list(tmp_path.glob("*.csv"))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
-
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
 import common
 import curves
 import gpu_readme
 import gpu_report
+from gpu_scripts import ORIGIN
 
-ORIGIN = dict.fromkeys(common.GPU_ORIGIN, "x")
 EMPTY = dict.fromkeys(curves.summary([curves.Point(step, step, 0.0) for step in range(9)], 0.0, 0, []), "")
 
 

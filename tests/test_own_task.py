@@ -29,10 +29,7 @@ ROWS = 4
 EVERYONE = torch.ones(ROWS, dtype=torch.bool)
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo writes its warnings to a file in the working directory."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def on_cpu(rows: int, task: Any = TASK) -> TaskEnv:

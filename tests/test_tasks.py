@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -36,10 +35,7 @@ each_task = pytest.mark.parametrize("task_class", TASKS, ids=lambda task_class: 
 ROWS, SEED = 2, 5
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo writes its warnings to a file in the working directory."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def exact(task: Any, rows: int = ROWS, threads: int = 1) -> TaskEnv:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from ppo_and_friends.vector.sim.batch_cpu import BatchSim
 from ppo_and_friends.vector.sim.task_env import TaskEnv
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "benchmarks"))
 
 import task_tables
 

@@ -22,10 +22,7 @@ from ppo_and_friends.vector.sim.warp_kernels import load_kernels, rehearse
 warp.init()  # which chooses the cache
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo writes its warnings to a file in the working directory."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @contextmanager

@@ -17,10 +17,7 @@ from ppo_and_friends.vector.sim.warp_limits import Limits, bytes_per_world, chec
 ROWS = 4
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo writes its warnings to a file in the working directory."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def test_limits_are_measured_and_ample() -> None:
