@@ -7,10 +7,10 @@ from typing import Any
 
 from environments.tasks.common import mujoco_module
 
-MOTORS = (
-    '<motor ctrlrange="-1 1"/>'  # a default of every actuator: not for position drives, whose targets it would clamp
-)
-AIRY = '<geom contype="0" conaffinity="0"/>'  # the same for geoms: nothing collides, the floor neither
+# Defaults of every actuator, so not where there are position drives, whose targets they would clamp; and of every geom:
+# nothing collides, the floor neither.
+MOTORS = '<motor ctrlrange="-1 1"/>'
+AIRY = '<geom contype="0" conaffinity="0"/>'
 
 
 @cache
