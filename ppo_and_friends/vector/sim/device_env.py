@@ -96,7 +96,7 @@ class DeviceTaskEnv(TaskRows):
         self.task.apply(self.sim, self._memory, action)
 
     def _judge(self, action: Tensor) -> tuple[Step, Tensor]:
-        """What the step led to, its `obs` still to be replaced, and new episodes in the rows ([N] bool) where one ended."""
+        """What the step led to, `obs` still to be replaced, and new episodes in the rows ([N] bool) where one ended."""
         self._clock += 1
         reward, terminated, log = self.task.reward_done(self.sim, self._memory, action)
         final = self._observe()
