@@ -133,7 +133,7 @@ def check_death(comm: Comm) -> None:
     """The others wait on their GPU for a rank that raises."""
     joined, tensor = with_nccl(comm, own_gpu()), torch.ones(3, device=own_gpu())
     joined.sum_(tensor)
-    print("connected", tensor.tolist(), flush=True)
+    print(f"connected {tensor.tolist()}\n", end="", flush=True)  # one write, so that ranks' lines stay whole
     if comm.rank == 1:
         raise ValueError("broken dice")
     joined.sum_(tensor)

@@ -147,7 +147,7 @@ def test_rows_are_cut_each_in_its_time() -> None:
     assert first.active.all() and not first.log["simulation_failures"].any()
 
 
-@pytest.mark.parametrize(("field", "value"), [("qvel", torch.nan), ("qpos", torch.inf), ("qvel", 1e12)])
+@pytest.mark.parametrize(("field", "value"), [("qvel", torch.nan), ("qpos", torch.inf), ("qvel", 3e3)])
 def test_unstable_row_is_masked_reset_and_counted(field: str, value: float) -> None:
     task = HalfCheetah()
     env, twin = begun(task), begun(task)

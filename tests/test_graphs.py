@@ -37,7 +37,7 @@ def trained(iterations: int, **changes: Any) -> tuple[PPO, list[dict[str, float]
 @gpu
 @pytest.mark.parametrize("compiled", ["off", "on"])
 def test_recorded_iterations_are_those_of_plain_ones(compiled: str) -> None:
-    plain, one, _ = trained(7, cuda_graphs="off")
+    plain, one, _ = trained(7, cuda_graphs="off", compile=compiled)
     recorded, other, said = trained(7, compile=compiled)
     parts = (recorded.collect, recorded.digest, recorded.groups[0].learner.epoch)
     assert len(said) == (compiled == "on"), said

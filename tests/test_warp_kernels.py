@@ -21,8 +21,10 @@ from ppo_and_friends.vector.sim.warp_kernels import load_kernels, rehearse
 
 warp.init()  # which chooses the cache
 
-
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = [
+    pytest.mark.usefixtures("elsewhere"),
+    pytest.mark.skipif(not warp.is_cpu_available(), reason="needs a Warp that compiles for the CPU"),
+]
 
 
 @contextmanager

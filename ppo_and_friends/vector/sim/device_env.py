@@ -15,7 +15,10 @@ from ppo_and_friends.vector.sim.simulation import Draw, Memory, Simulation, Task
 from ppo_and_friends.vector.sim.task_rows import TaskRows, on_each
 from ppo_and_friends.vector.sim.tensors import beside
 
-LARGEST = 1e10  # beyond this a world is unstable: MuJoCo's own limit for positions and velocities
+LARGEST = 1e10  # MuJoCo's own limit for positions and velocities
+# A world on its way there gives rewards that drown all others: one in 30 million steps has ended a run's learning. This
+# is as fast as Isaac Gym lets a body be, in m/s, and far beyond any joint, in rad/s.
+FASTEST = 1e3
 FAILURES, OVERFLOWS = "simulation_failures", "contact_overflow"  # what `Step.log` calls them
 
 
@@ -32,7 +35,7 @@ class DeviceTaskEnv(TaskRows):
     """`VecEnv` over a task and a simulation whose tensors the host must not wait for.
 
     Counters, ends and resets are tensors: every step draws a new start for every row and writes it where an
-    episode ended. A row whose simulation, reward or observation is not finite (or huge, as MuJoCo judges) ends
+    episode ended. A row whose simulation, reward or observation is not finite, or huge, or that moves too fast, ends
     there: it shows zeros, is not active in that step, is counted as 1 in the log's `simulation_failures`, and
     starts anew. `contact_overflow` is 1 where the engine lost contacts for lack of room.
 
@@ -118,9 +121,10 @@ class DeviceTaskEnv(TaskRows):
         self._begin_episodes(rows, self._chance.draw(), self._clock)
 
     def _good(self, obs: Obs, reward: Tensor) -> Tensor:
-        """[N] bool: rows whose numbers are all finite, and none huge."""
+        """[N] bool: rows whose numbers are all finite, none huge, and that are not too fast."""
+        speed = self.sim.bind("qvel")
         seen = leaves(obs.actor) + (() if obs.critic is obs.actor else leaves(obs.critic))
-        parts = (reward[:, None], self.sim.bind("qpos"), self.sim.bind("qvel"), *seen)
+        parts = (reward[:, None], self.sim.bind("qpos"), speed * (LARGEST / FASTEST), *seen)
         largest = torch.linalg.vector_norm(torch.cat([part.flatten(1) for part in parts], 1), inf, dim=1)
         return largest < LARGEST  # false for NaN
 
