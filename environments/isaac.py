@@ -51,11 +51,13 @@ def isaac_cartpole() -> Experiment:
 def isaac_ant() -> Experiment:
     """Run with four legs of two joints towards a far point; 5873 is rl_games' score on Isaac Gym.
 
-    The gradient is not clipped, as rl_games has it for this task."""
+    The gradient is not clipped, as rl_games has it for this task. Its KL divergence of 0.008 learns more slowly than
+    0.012; more epochs or minibatches of its size gain nothing."""
     from environments.tasks.isaac_ant import IsaacAnt
 
     ppo = replace(
         RL_GAMES,
+        target_kl=0.012,
         steps_per_row=16,
         minibatches=2,
         epochs=4,

@@ -16,6 +16,7 @@ from environments.tasks.isaac_anymal import DEFAULT, IsaacAnymal
 from environments.tasks.isaac_ball_balance import IsaacBallBalance
 from environments.tasks.isaac_cartpole import IsaacCartpole
 from environments.tasks.isaac_humanoid import GEARS, IsaacHumanoid
+from ppo_and_friends import registry
 
 mujoco = pytest.importorskip("mujoco")
 
@@ -35,6 +36,18 @@ def test_masses_and_time(task: Any, mass: float, seconds: float) -> None:
     model = task.model()
     assert float(model.body_mass.sum()) == pytest.approx(mass, rel=1e-3)
     assert model.opt.timestep * task.substeps == pytest.approx(seconds)
+
+
+def test_an_ant_is_not_thrown_by_its_own_legs() -> None:
+    env = registry.build("IsaacAnt").env.make(128)
+    env.reset(0)
+    speeds, generator, fastest = env.sim.bind("qvel"), torch.Generator().manual_seed(2), 0.0  # type: ignore[attr-defined]
+    for step in range(150):
+        if step % 5 == 0:
+            action = torch.randn(128, 8, generator=generator).sign()
+        env.step((action,))
+        fastest = max(fastest, float(speeds.abs().max()))
+    assert 10 < fastest < 200
 
 
 def test_cartpole_is_pushed_with_400_newtons() -> None:

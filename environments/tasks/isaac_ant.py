@@ -66,7 +66,8 @@ class IsaacAnt(Locomotion):
         numbers = range(1, len(LEGS) + 1)
         motors = "".join(f'<motor joint="{part}_{n}" gear="15"/>' for n in numbers for part in ("hip", "ankle"))
         sensors = wrench_sensors(tuple(f"foot_{n}" for n in numbers))
-        return scene(robot, motors, sensors, defaults, timestep=0.0083)
+        # with "implicitfast" a leg that is swung fast enough while it touches the floor throws the robot away
+        return scene(robot, motors, sensors, defaults, timestep=0.0083, integrator="implicit")
 
 
 def _leg(number: int, x: int, y: int, axis: str, limits: str) -> str:
