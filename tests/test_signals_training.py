@@ -64,8 +64,8 @@ def test_open_mpi_leaves_a_state_that_loads(tmp_path: Path) -> None:
 
 
 COMPILER = """#!/bin/sh
-# Compiles nothing, and tells the test when it is asked to.
-for word; do case "$word" in *.cpp) echo compiling > {pipe}; exec cat {never};; esac; done
+# Compiles neither code nor the headers before it, and tells the test when it is asked to.
+for word; do case "$word" in *.cpp|c++-header) echo compiling > {pipe}; exec cat {never};; esac; done
 exec g++ "$@"
 """
 
