@@ -1,5 +1,10 @@
-"""MuJoCo reads MUJOCO_GL once, when it is first imported: whichever test does that, it must find a way to draw.
+"""MuJoCo reads MUJOCO_GL once, when it is first imported: whichever test does that, it must find a way to draw. torch reads
+the number of its threads likewise: the tests' networks are small, and where cores are busy threads wait for each other.
 Below, the run that tests of the command line begin from."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from ppo_and_friends.vector.sim.task_env import choose_gl_backend
 

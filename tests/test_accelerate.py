@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from toys import BOX, MULTI_DISCRETE, NET, Toy, experiment
 from ppo_and_friends import accelerate as accelerating
 from ppo_and_friends.accelerate import accelerate, compiled, repays
 from ppo_and_friends.addons.base import Addon
+from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import BodyConfig, Experiment
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.ppo import PPO
@@ -64,8 +66,38 @@ CASES = {
 }
 
 
-def made(config: Experiment, fast: bool) -> PPO:
-    ppo = PPO(replace(config, compile="on" if fast else "off"))
+class Twins(SoloComm):
+    """The first of two ranks that do the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 2
+
+    def sum_(self, tensor: Tensor) -> None:
+        tensor.mul_(2)
+
+
+COMMS = {"box": SoloComm, "masked": Twins}  # one machine code for a step, or one on each side of the reduction
+
+
+@pytest.fixture(scope="module", autouse=True)
+def code() -> Iterator[None]:
+    """Machine code is made once for functions of the same name, of tensors alike: it has all tensors as arguments."""
+    made: dict[Any, Any] = {}
+
+    def once(function: Any, inputs: Any) -> Any:
+        key = function.__qualname__, tuple((x.shape, x.stride(), x.dtype) for x in inputs)
+        if key not in made:
+            made[key] = compiled(function, inputs)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accelerating, "compiled", once)
+        yield
+
+
+def made(config: Experiment, fast: bool, comm: type[Comm] = SoloComm) -> PPO:
+    ppo = PPO(replace(config, compile="on" if fast else "off"), comm=comm())
     said: list[str] = []
     accelerate(ppo, said.append)
     ppo.said = said  # type: ignore[attr-defined]
@@ -79,7 +111,8 @@ def is_compiled(ppo: PPO) -> bool:
 
 @pytest.mark.parametrize("case", CASES)
 def test_compiled_and_eager_agree_and_resume_is_exact(case: str) -> None:
-    eager, fast = made(CASES[case], False), made(CASES[case], True)
+    config, comm = CASES[case], COMMS[case]
+    eager, fast = (made(config, on, comm) for on in (False, True))
     halfway: Any = None
     for number in range(ITERATIONS):
         if number == ITERATIONS // 2:
@@ -91,11 +124,11 @@ def test_compiled_and_eager_agree_and_resume_is_exact(case: str) -> None:
     for name in ("values", "first", "second"):
         one, other = (getattr(ppo.groups[0].learner.tensors, name) for ppo in (eager, fast))
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
-    fresh = PPO(CASES[case])
+    fresh = PPO(config, comm=comm())
     for ppo in (eager, fast):
         pairs = zip(ppo.groups[0].addons.parameters(), fresh.groups[0].addons.parameters(), strict=True)
         assert all(now.requires_grad or torch.equal(now, then) for now, then in pairs)
-    second, (shared, own) = made(CASES[case], True), halfway
+    second, (shared, own) = made(config, True, comm), halfway
     second.load_shared_state(shared)
     second.load_own_state(own)
     for _ in range(ITERATIONS - ITERATIONS // 2):
@@ -209,16 +242,21 @@ def test_long_runs_compile_and_a_run_keeps_its_choice() -> None:
 RANKS_RUN = """
     import torch
     from dataclasses import replace
-    from test_accelerate import CASES, made
-    from ppo_and_friends.accelerate import accelerate
+    from test_accelerate import CASES
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from ppo_and_friends import accelerate as accelerating
     from ppo_and_friends.ppo import PPO
 
+    def traced(function, inputs):  # what is compiled, up to there: the code itself is tested above
+        return make_fx(function)(*[tensor.clone() for tensor in inputs])
+
     def main(comm):
+        accelerating.compiled = traced
         results = []
         for fast in (False, True):
             ppo = PPO(replace(CASES["box"], compile="on" if fast else "off"), comm=comm)
             said = []
-            accelerate(ppo, said.append)
+            accelerating.accelerate(ppo, said.append)
             for _ in range(3):
                 calls = comm.calls["sum_"]
                 ppo.iterate()

@@ -41,11 +41,10 @@ COLLECTIVES = """
 
 
 @needs_mpirun
-@pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_collectives_are_right_and_equal_on_every_rank(ranks: int) -> None:
-    result = run(ranks, COLLECTIVES)
+def test_collectives_are_right_and_equal_on_every_rank() -> None:
+    result = run(3, COLLECTIVES)
     assert result.returncode == 0, result.stderr
-    assert all(f"good {rank} of {ranks}" in result.stdout for rank in range(ranks))
+    assert all(f"good {rank} of 3" in result.stdout for rank in range(3))
 
 
 @needs_mpirun

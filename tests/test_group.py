@@ -97,8 +97,8 @@ def run_recorded(comm: object, first: int, rows: int) -> list[torch.Tensor]:
 
 
 @needs_mpirun
-@pytest.mark.parametrize("split", [[5, 7], [1, 2, 9], [3, 4, 4, 1]], ids=str)
-def test_the_result_is_the_same_at_any_number_of_ranks(split: list[int], tmp_path: Path) -> None:
+def test_the_result_is_the_same_at_any_number_of_ranks(tmp_path: Path) -> None:
+    split = [3, 1, 6, 2]
     alone = run_recorded(SoloComm(), 0, ROWS)
     file = tmp_path / "result.pt"
     done = run(len(split), SPLIT_RUN, SPLIT=",".join(map(str, split)), RESULT=str(file))

@@ -6,9 +6,8 @@ import subprocess
 import textwrap
 from pathlib import Path
 
-import pytest
 from commands import ROLLOUT, TINY, Result, files, finish, progress, spawn, succeed
-from ranks import MPIRUN, OPEN_LIBRARY, OPEN_MPIRUN, needs_mpirun, needs_open_mpi, run
+from ranks import MPIRUN, needs_mpirun, run
 
 from ppo_and_friends.checkpoint import read_state
 
@@ -61,7 +60,7 @@ def test_ranks_train_resume_and_test_as_one(tmp_path: Path) -> None:
 
     before = files(directory)
     short = ("--evaluation.max_episode_steps", 20, "--num_test_runs", 10, "--save_test_scores")
-    result = ranks(3, "-e", "Pendulum", "--state_path", tmp_path, *short)
+    result = ranks(2, "-e", "Pendulum", "--state_path", tmp_path, *short)
     assert (result.code, result.err) == (0, "")
     assert result.out.count("10 episodes") == 1
     assert len((directory / "test_scores.csv").read_text().splitlines()) == 1 + 10
@@ -70,40 +69,23 @@ def test_ranks_train_resume_and_test_as_one(tmp_path: Path) -> None:
     assert "Resumed Pendulum" in succeed(*words, "--max_iterations", 5)  # and one process goes on
 
 
-@needs_open_mpi
-def test_ranks_of_open_mpi(tmp_path: Path) -> None:
-    launcher = (OPEN_MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", 2)
-    words = ("-e", "HalfCheetah", *TINY, "--state_path", tmp_path, "--max_iterations", 2)
-    result = finish(spawn(*words, before=launcher, MPI4PY_LIBMPI=str(OPEN_LIBRARY)))
-    assert result.code == 0, result.err
-    assert result.out.count("2 ranks of 2 rows") == result.out.count("Done: ") == 1
-    assert progress(tmp_path / "HalfCheetah") == [1, 2]
-
-
 def test_one_word_for_all_ranks_where_nothing_can_run(tmp_path: Path) -> None:
     result = ranks(2, "-e", "CartPole", "--num_test_runs", 1, "--state_path", tmp_path)
     assert result.code != 0 and result.out == "" and "Traceback" not in result.err
     assert result.err.count("There is no saved state") == 1
 
 
-@pytest.mark.parametrize(
-    ("count", "fault", "said"),
-    [
-        (4, "raise ValueError('broken dice')", "ValueError: broken dice"),
-        (2, "observation = np.full_like(observation, np.nan)", "observation is not finite"),
-    ],
-    ids=["raises", "nan"],
-)
-def test_an_environment_that_fails_on_one_rank_ends_all(count: int, fault: str, said: str, tmp_path: Path) -> None:
+def test_an_environment_that_fails_on_one_rank_ends_all(tmp_path: Path) -> None:
+    fault = "observation = np.full_like(observation, np.nan)"
     (tmp_path / "faulty.py").write_text(textwrap.dedent(FAULTY).replace("{fault}", fault))
     words = ("-e", f"{tmp_path / 'faulty.py'}:task", *TINY, "--state_path", tmp_path, "--save_every", 1)
-    result = ranks(count, *words)
+    result = ranks(2, *words)
     assert result.code not in (0, None)
     named = "rank 1: error: Faulty, row {row}, step"
     assert any(result.err.count(named.format(row=row)) == 1 for row in (0, 1)), result.err
-    assert said in result.err and "Traceback" not in result.err
+    assert "observation is not finite" in result.err and "Traceback" not in result.err
     state = read_state(tmp_path / "task")
-    steps = ROLLOUT // (2 * count)  # the first of these only seed the normalisers
+    steps = ROLLOUT // (2 * 2)  # the first of these only seed the normalisers
     assert state["shared"]["iteration"] == 70 // steps - 1  # every iteration before the fault
 
 
@@ -125,12 +107,6 @@ def test_a_callback_on_one_rank_stops_all(tmp_path: Path) -> None:
     assert all(result.stdout.count(f"rank {rank} stopped at iteration 3") == 1 for rank in range(2))
     assert result.stdout.count("Stopped at") == 1
     assert read_state(tmp_path / "CartPole")["shared"]["iteration"] == 3
-
-
-def test_one_process_needs_no_mpi(tmp_path: Path) -> None:
-    (tmp_path / "mpi4py.py").write_text("raise ImportError('no MPI here')")
-    words = ("-e", "CartPole", *TINY, "--num_timesteps", ROLLOUT, "--state_path", tmp_path)
-    assert finish(spawn(*words, PYTHONPATH=str(tmp_path))).code == 0
 
 
 def test_processes_are_gone_after_a_failure(tmp_path: Path) -> None:

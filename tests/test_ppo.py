@@ -203,7 +203,7 @@ def live() -> tuple[int, int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-@pytest.mark.parametrize(("toy", "last"), [(Toy(BOX), 200), (Toy(DISCRETE, images=True, masked=True), 60)])
+@pytest.mark.parametrize(("toy", "last"), [(Toy(BOX), 80), (Toy(DISCRETE, images=True, masked=True), 40)])
 def test_memory_does_not_grow(toy: Toy, last: int) -> None:
     ppo = PPO(experiment(toy, epochs=1, steps_per_row=8, target_kl=0.01, kl_reference="previous_visit"))
 

@@ -58,11 +58,11 @@ def test_changed_settings_need_consent(path: Path) -> None:
 
 
 def test_seconds_go_on_where_a_run_is_resumed(tmp_path: Path) -> None:
-    for iterations in (20, 21):
+    for iterations in (6, 7):
         succeed(*CART, "--max_iterations", iterations, "--state_path", tmp_path)
     with open(tmp_path / "CartPole" / "progress.csv", newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-    assert len(seconds) == 21 and seconds == sorted(seconds)
+    assert len(seconds) == 7 and seconds == sorted(seconds)
 
 
 def test_a_resumed_run_may_compile_or_not(path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_resumed_run_may_compile_or_not(path: Path) -> None:
     assert "Resumed" in succeed(*words, "auto")
 
 
-@pytest.mark.parametrize("name", ["CartPole", "Pendulum", "Acrobot", "HalfCheetah"])
+@pytest.mark.parametrize("name", ["CartPole", "HalfCheetah"])
 def test_resuming_is_exact(name: str, tmp_path: Path) -> None:
     """Four iterations at once, or two and two: the states are the same, bit for bit."""
     words = ("-e", name, *TINY, "--evaluation.every", 1000, "--evaluation.max_episode_steps", 5, "--state_path")

@@ -134,16 +134,14 @@ def test_a_rank_that_waits_in_a_collective_still_ends() -> None:
     """Rank 1 never comes to the reduction, so rank 0's Python handlers cannot run; its watcher ends both."""
     body = """
         import threading
-        import torch
-        from ppo_and_friends.signals import NoSignals, StopSignal
+        from ppo_and_friends.signals import StopSignal
         def main(comm):
             patient = 0.0 if comm.rank == 0 else 1e6
             with StopSignal(comm.abort, patient):
-                ready = torch.ones(1)
-                comm.sum_(ready)
+                comm.gather_bytes(b"")
                 if comm.rank == 0:
                     print("ready", flush=True)
-                    comm.sum_(ready)
+                    comm.gather_bytes(b"")
                 threading.Event().wait()
     """
     child = subprocess.Popen(
