@@ -16,6 +16,8 @@ from toys import BOX, MULTI_DISCRETE, NET, Toy, experiment
 from ppo_and_friends import accelerate as accelerating
 from ppo_and_friends.accelerate import accelerate, compiled, repays
 from ppo_and_friends.addons.base import Addon, Context
+from ppo_and_friends.addons.icm import ICM
+from ppo_and_friends.addons.rnd import RND
 from ppo_and_friends.config import BodyConfig, Experiment
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.ppo import PPO
@@ -66,7 +68,12 @@ CASES = {
         bounds_weight=0.1,
     ),
     "masked": experiment(
-        Toy(MULTI_DISCRETE, masked=True), replace(NET, shared=True), stop_kl=1e3, value_clip=0.2, minibatches=1
+        Toy(MULTI_DISCRETE, masked=True),
+        replace(NET, shared=True),
+        addons=(ICM(), RND()),
+        stop_kl=1e3,
+        value_clip=0.2,
+        minibatches=1,
     ),
 }
 
