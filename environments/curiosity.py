@@ -7,7 +7,7 @@ from typing import Any
 
 from environments.classic_control import mountain_car
 from environments.settings import net
-from ppo_and_friends.config import Experiment, PPOConfig
+from ppo_and_friends.config import EvaluationConfig, Experiment, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import constant, linear
 
@@ -17,7 +17,7 @@ def mountain_car_curiosity() -> Experiment:
     """MountainCar with curiosity: a bonus for what its model did not foresee (ICM)."""
     from ppo_and_friends.addons.icm import ICM
 
-    return replace(mountain_car(), addons=(ICM(weight=linear(0.1, 0.0)),))
+    return replace(mountain_car(), num_timesteps=500_000, addons=(ICM(weight=linear(0.1, 0.0)),))
 
 
 @experiment("Rooms")
@@ -31,7 +31,7 @@ def rooms_icm() -> Experiment:
     """Nine rooms, one reward at the far end, found by curiosity (ICM)."""
     from ppo_and_friends.addons.icm import ICM
 
-    return _rooms(ICM(weight=linear(0.3, 0.0)))
+    return _rooms(ICM(weight=linear(1.0, 0.0)))
 
 
 @experiment("RoomsRND")
@@ -39,7 +39,7 @@ def rooms_rnd() -> Experiment:
     """Nine rooms, one reward at the far end, found by novelty (RND)."""
     from ppo_and_friends.addons.rnd import RND
 
-    return _rooms(RND(weight=linear(0.3, 0.0), lr=1e-4))
+    return _rooms(RND(weight=linear(1.0, 0.0)))
 
 
 def _rooms(*addons: Any) -> Experiment:
@@ -48,7 +48,7 @@ def _rooms(*addons: Any) -> Experiment:
 
     return Experiment(
         env=GymEnv(id="Rooms", factory=Rooms, max_episode_steps=100),
-        num_timesteps=300_000,
+        num_timesteps=200_000,
         envs_per_proc=16,
         ppo=PPOConfig(
             lr=linear(1e-3, 0.0),
@@ -58,7 +58,9 @@ def _rooms(*addons: Any) -> Experiment:
             entropy_weight=constant(0.01),
             normalize_observations=False,
             normalize_rewards=False,
+            normalize_values=True,
         ),
         net=net(64, 64),
+        evaluation=EvaluationConfig(every=2),
         addons=addons,
     )

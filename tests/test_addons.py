@@ -42,7 +42,7 @@ class _Spy(Addon):
         return replace(rollout, logs=torch.cat((rollout.logs, ages.unsqueeze(1)), 1))
 
     def extras(self, rollout: Rollout, context: Context) -> tuple[Tensor, ...]:
-        return rollout.logs[:, -1], (~rollout.active).float()
+        return rollout.logs[:, -1] + self.offset, (~rollout.active).float()
 
     def loss(self, batch: Batch) -> tuple[Tensor, ...]:
         steps, absent = batch.extras
@@ -60,7 +60,7 @@ def test_each_addon_finds_its_own_and_reports_means_over_samples_that_count() ->
     first, second = (addon for addon in ppo.groups[0].addons if isinstance(addon, _Spy))
     for spy, offset in ((first, 1000), (second, 2000)):
         # what is asked for is that of the rollout after every transform: the logs of the last add-on
-        assert all(float(steps.min()) >= 2000 for steps, *_ in spy.seen)
+        assert all(float(steps.min()) >= 2000 + offset for steps, *_ in spy.seen)
         samples = torch.cat([torch.stack(seen).flatten(1) for seen in spy.seen], 1)
         steps, absent, weights = samples
         assert weights[absent > 0].sum() == 0 and weights.sum() < weights.numel()

@@ -150,6 +150,18 @@ def test_reward_and_training_look_at_the_same(toy: Toy, config: Any) -> None:
     assert metrics["rollout_" + addon.logs[0]] > 0
 
 
+def test_both_ends_of_a_step_are_normalised_alike() -> None:
+    ppo = PPO(experiment(Toy(BOX), addons=(ICM(),), steps_per_row=32))
+    ppo.iterate()
+    (rollout,) = ppo.collector.collect()
+    (batch,), _ = ppo.digest([rollout])
+    assert isinstance(batch.actor, Tensor)
+    seen, reached, taken = (x.unflatten(1, (32, 4)).squeeze(0) for x in (batch.actor, *batch.extras))
+    on = ~rollout.first[1:-1]
+    assert torch.equal(reached[:-1][on], seen[1:][on]) and 0 < int(on.sum()) < on.numel()
+    assert bool((taken >= torch.tensor(BOX.low)).all() & (taken <= torch.tensor(BOX.high)).all())
+
+
 @pytest.mark.parametrize("config", [ICM(weight=constant(0.0)), RND(weight=constant(0.0))], ids=["ICM", "RND"])
 def test_without_weight_the_policy_is_that_without_a_bonus(config: Any) -> None:
     values = []
