@@ -21,7 +21,7 @@ from ppo_and_friends.bound import Bound
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment, steps_per_row
 from ppo_and_friends.graphs import record
-from ppo_and_friends.learner import TAIL, Learner, StepTensors
+from ppo_and_friends.learner import Learner, StepTensors
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Action
 from ppo_and_friends.types import Obs, leaves
@@ -165,7 +165,8 @@ class CompiledStep:
 
         def move(*tensors: Tensor) -> tuple[Tensor, ...]:
             named, _ = self._named(tensors)
-            self.learner.move(named, *named.reduced.split([self.learner.flat.size, len(TAIL)]))
+            flat = self.learner.flat
+            self.learner.move(named, *named.reduced.split([flat.size, flat.tail.numel()]))
             return ()
 
         if self.learner.comm.size == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,8 +47,9 @@ class Group:
         self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, spec.rows, first_row, total_rows)
         self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
         self.tracker = EpisodeTracker(spec.rows, generator.device)
-        self.extra = SUMS + EPISODES + len(spec.logs)
-        self._reported = [(name, name in spec.counts) for name in spec.logs]
+        logs = (*spec.logs, *(name for addon in self._addons() for name in addon.logs))
+        self.extra = SUMS + EPISODES + len(logs)
+        self._reported = [(name, name in spec.counts) for name in logs]
         self.carry = self.net.critic_core.start(spec.rows).to(generator.device)
 
     def _addons(self) -> list[Addon]:
@@ -72,19 +74,22 @@ class Group:
     def prepare(self, rollout: Rollout, progress: Progress) -> tuple[Rollout, Targets, Tensor]:
         """Add-ons, targets and this rank's measurements: (rollout, targets, sums to be reduced, float64).
 
-        The sums are `[extra]`: SUMS of the advantages, EPISODES, then one for each of GroupSpec.logs."""
+        The sums are `[extra]`: SUMS of the advantages, EPISODES, then one for each of GroupSpec.logs and of
+        what add-ons log."""
         context = Context(self.net, self.comm, progress, self.generator)
         raw = rollout
         for addon in self._addons():
             rollout = addon.transform(rollout, context)
         targets = compute_targets(self.net, rollout, self.carry, self.config, self.learner.length)
+        asked = [addon.extras(rollout, context) for addon in self.learner.addons]
+        targets = replace(targets, extras=tuple(extra for own in asked for extra in own))
         if self.carry.shape[1]:
             self.carry.copy_(targets.critic_carry)
         measure(self.net, rollout, targets)
         if raw.restarted:
             self.tracker.restart()
         episodes = self.tracker.update(raw.raw_rewards, raw.ended, raw.active)
-        sums = torch.cat((advantage_sums(targets), episodes, raw.logs.double().sum((0, 2))))
+        sums = torch.cat((advantage_sums(targets), episodes, rollout.logs.double().sum((0, 2))))
         return rollout, targets, sums
 
     @torch.no_grad()

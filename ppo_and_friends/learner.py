@@ -20,9 +20,9 @@ from ppo_and_friends.objective import SUMS, Objective
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.signals import NoSignals
 
-# What travels behind the gradient: sums over samples, then counts over ranks.
-TAIL = (*SUMS, "bad", "stop", "save")
+# What travels behind the gradient: sums over samples, then counts over ranks, then sums that add-ons report.
 BAD = len(SUMS)
+COUNTS = ("bad", "stop", "save")
 
 
 class StepTensors(NamedTuple):
@@ -30,8 +30,8 @@ class StepTensors(NamedTuple):
 
     values, first, second  [P]  parameters and Adam's two moments
     steps           Adam's count
-    reduced         [P + TAIL]  the summed gradient, and what travels with it; compiled alone, a step leaves it as it is
-    totals          [TAIL + 1]  sums of the tails, and of gradient norms, of this update
+    reduced         [P + tail]  the summed gradient, and what travels with it; compiled alone, a step leaves it as it is
+    totals          [tail + 1]  sums of the tails, and of gradient norms, of this update
     clip, entropy_weight        of this update
     wishes          [2]         whether this rank wants to stop, and to save
     own_bad         minibatches of this update that were not finite on this rank
@@ -80,13 +80,13 @@ class Learner:
     ) -> None:
         self.config, self.comm = config, comm
         self.rows, self.first_row, self.total_rows, self.length = rows, first_row, total_rows, length
-        trained = [addon for addon in addons if any(True for _ in addon.parameters())]
+        self.addons = trained = [addon for addon in addons if any(True for _ in addon.parameters())]
         self.objective = Objective(net, trained, config)
         # Of the net, only the critic is left where the policy is a part of its own.
         policy = [Part(net.policy_modules(), config.max_grad_norm)] if config.own_critic_lr else []
         addon_parts = [Part(addon, addon.max_grad_norm) for addon in trained]
         parts = [*policy, Part(net, config.max_grad_norm), *addon_parts]
-        self.flat = FlatParameters(parts, len(TAIL))
+        self.flat = FlatParameters(parts, len(self.objective.sums) + len(COUNTS))
         flat, zeros = self.flat, self.flat.values.new_zeros
         self.lr = zeros(()) + config.lr(Progress(0, 1))
         self.critic_lr = zeros(()) + config.critic_lr(Progress(0, 1))
@@ -97,7 +97,7 @@ class Learner:
             second=zeros(flat.size),
             steps=zeros(()),
             reduced=flat.reduced,
-            totals=zeros(len(TAIL) + 1),
+            totals=zeros(flat.tail.numel() + 1),
             clip=zeros(()),
             entropy_weight=zeros(()),
             wishes=zeros(2),
@@ -139,7 +139,7 @@ class Learner:
         tensors.own_bad.zero_()
         tensors.totals.zero_()
         self._shuffler.manual_seed((seed * 1_000_003 + iteration) % 2**63)
-        seen, sums = [0.0] * (len(TAIL) + 1), [0.0] * (len(TAIL) + 1)
+        seen = sums = [0.0] * tensors.totals.numel()
         done, lr = 0, 0.0
         for number in range(config.epochs):
             tensors.wishes[0].fill_(float(bool(self.signal.wanted)))
@@ -187,7 +187,7 @@ class Learner:
         """What travels behind this rank's gradient `[P]`."""
         bad = (~(loss.isfinite() & gradient.sum().isfinite())).to(sums.dtype)
         tensors.own_bad.add_(bad)
-        return torch.cat((sums, bad.unsqueeze(0), tensors.wishes))
+        return torch.cat((sums[:BAD], bad.unsqueeze(0), tensors.wishes, sums[BAD:]))
 
     @torch.no_grad()
     def move(self, tensors: StepTensors, gradient: Tensor, tail: Tensor) -> None:
@@ -241,7 +241,8 @@ class Learner:
 
     def _metrics(self, sums: list[float], lr: float, epochs: int) -> dict[str, float]:
         weight = max(sums[0], 1e-8)
-        means = {name: sums[index] / weight for index, name in enumerate(SUMS)}
+        own = sums[:BAD] + sums[BAD + len(COUNTS) : -1]
+        means = {name: value / weight for name, value in zip(self.objective.sums, own, strict=True)}
         del means["weight"], means["reference_kl"]
         steps = epochs * self.config.minibatches
         return {

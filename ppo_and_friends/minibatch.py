@@ -27,6 +27,7 @@ class Batch(NamedTuple):
     weights         [L, B]       0 for inactive rows and for padding
     first           [L, B] bool
     actor_states, critic_states  [1, B, S]  before the chunk's first step
+    extras          [L, B, ...]  what add-ons ask for; an add-on's loss sees its own, and most ask for nothing
     """
 
     actor: Tree
@@ -43,6 +44,7 @@ class Batch(NamedTuple):
     first: Tensor
     actor_states: Tensor
     critic_states: Tensor
+    extras: tuple[Tensor, ...] = ()
 
     def places(self) -> list[tuple[int, int | None]]:
         """Where to find every tensor once, as (field, part of a tree or None): fields that are the same object count

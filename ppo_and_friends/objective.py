@@ -13,7 +13,7 @@ from ppo_and_friends.functional.losses import Losses, ppo_losses
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Net
 
-# What `Objective` sums over samples, in this order.
+# What `Objective` sums over samples, in this order; what add-ons report comes behind.
 SUMS = ("weight", "kl", "reference_kl", "policy_loss", "value_loss", "entropy", "clip_fraction")
 
 
@@ -24,20 +24,27 @@ class Objective(nn.Module):
         super().__init__()
         self.net, self.config = net, config
         self.addons = nn.ModuleList(addons)
+        self.sums = (*SUMS, *(name for addon in addons for name in addon.reports))
 
     def forward(self, batch: Batch, clip: Tensor, entropy_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss summed over samples, `SUMS` [7] without a gradient, and the distribution parameters [L, B, P]."""
+        """The loss summed over samples, `sums` [K] without a gradient, and the distribution parameters [L, B, P]."""
         parameters, losses = self._losses(batch, clip, entropy_weight)
         weights = batch.weights
         loss = (losses.total * weights).sum()
+        reported: list[Tensor] = []
+        extras = batch.extras
         for addon in self.addons:
-            loss = loss + (addon.loss(batch) * weights).sum()  # type: ignore[operator]
+            assert isinstance(addon, Addon)
+            own, extras = extras[: addon.needs], extras[addon.needs :]
+            total, *parts = addon.loss(batch._replace(extras=own))
+            loss = loss + (total * weights).sum()
+            reported += parts
         with torch.no_grad():
             kl = self.net.distribution.kl(batch.parameters, parameters)
             reference = kl
             if batch.reference is not batch.parameters:
                 reference = self.net.distribution.kl(parameters, batch.reference)  # rl_games' direction
-            per_sample = torch.stack((torch.ones_like(kl), kl, reference, *losses[1:])).flatten(1)
+            per_sample = torch.stack((torch.ones_like(kl), kl, reference, *losses[1:], *reported)).flatten(1)
             sums = torch.mv(per_sample, weights.flatten())
         return loss, sums, parameters
 

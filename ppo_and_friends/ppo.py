@@ -141,10 +141,10 @@ class PPO:
         metrics: dict[str, float] = {}
         for group, batch in zip(self.groups, batches, strict=True):
             metrics |= group.learn(batch, self.seed, self.iteration, progress)
-            for addon in group.addons:
-                addon.end_iteration(self)  # type: ignore[operator]
         for group, own in zip(self.groups, self._note(sums, self.steps), strict=True):
             metrics |= group.report(own, self.steps * group.learner.total_rows)
+            for addon in group.addons:
+                addon.end_iteration(self)  # type: ignore[operator]
         self.iteration += 1
         mean_return, mean_length = self.recent.means()
         return {

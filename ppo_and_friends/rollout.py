@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ppo_and_friends.types import Obs
+from ppo_and_friends.types import Obs, Tree, tree_map
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Rollout:
     age           [T, N]         steps since the episode began
     actor_states  [C, N, S]      the actor core's state before each chunk
     restarted                    every row was reset before this rollout, whether its episode had ended or not
-    logs          [T, K, N]      what GroupSpec.logs names
+    logs          [T, K, N]      what GroupSpec.logs names, then what add-ons have appended
     continues     [T, N]         1 where an end is none for the score, NaN where nothing was said; or None
     """
 
@@ -54,6 +54,20 @@ class Rollout:
         ended = self.terminated | self.truncated
         return ended if self.continues is None else ended & (self.continues != 1)
 
+    @property
+    def reached(self) -> Tree:
+        """[T, N, ...] what the actor would have seen after each action, before any reset."""
+        if self.final_index is None:
+            return self.final.actor
+        index = self.final_index
+
+        def joined(observed: Tensor, final: Tensor) -> Tensor:
+            following = observed[1:].clone()  # where nothing was cut, the next row is what the action led to
+            following.flatten(0, 1).index_copy_(0, index, final)
+            return following
+
+        return tree_map(joined, self.obs.actor, self.final.actor)
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -66,6 +80,7 @@ class Targets:
     critic_states  [C, N, S]  the critic core's state before each chunk
     critic_carry   [N, S]     its state after the last step, where the next rollout goes on
     outputs        [T, N]     the critic's own numbers, normalised as it was when it gave them
+    extras         [T, N, ...] each, what losses of add-ons ask for
     """
 
     values: Tensor
@@ -75,3 +90,4 @@ class Targets:
     critic_states: Tensor
     critic_carry: Tensor
     outputs: Tensor
+    extras: tuple[Tensor, ...] = ()

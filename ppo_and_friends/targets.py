@@ -133,6 +133,7 @@ def make_batch(net: Net, rollout: Rollout, targets: Targets, sums: Tensor, confi
         first=rollout.first[:-1],
         actor_states=rollout.actor_states,
         critic_states=targets.critic_states,
+        extras=targets.extras,
     )
     # States are kept per chunk, not per step: [C, N, S] folds to [1, C * N, S].
     steps = len(targets.values)

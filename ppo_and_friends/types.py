@@ -6,7 +6,7 @@ images: one part for the vectors and one for each image, each with a network bod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -28,6 +28,12 @@ def tree_map(function: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree
 def leaves(tree: Tree) -> tuple[Tensor, ...]:
     """The tensors of a tree, in order."""
     return tree if isinstance(tree, tuple) else (tree,)
+
+
+def as_tree(parts: Sequence[Tensor]) -> Tree:
+    """The tree that has these leaves."""
+    first, *others = parts
+    return (first, *others) if others else first
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,18 @@ from toys import BOX, MULTI_DISCRETE, NET, Toy, experiment
 
 from ppo_and_friends import accelerate as accelerating
 from ppo_and_friends.accelerate import accelerate, compiled, repays
+<<<<<<< HEAD
 from ppo_and_friends.addons.base import Addon
 from ppo_and_friends.comm import Comm, SoloComm
+=======
+from ppo_and_friends.addons.base import Addon, Context
+from ppo_and_friends.addons.icm import ICM
+from ppo_and_friends.addons.rnd import RND
+>>>>>>> w-icm
 from ppo_and_friends.config import BodyConfig, Experiment
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.ppo import PPO
+from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.schedules import constant
 from ppo_and_friends.types import GroupSpec
 
@@ -36,16 +43,22 @@ class Guess:
 
 
 class _Guess(Addon):
-    lr, max_grad_norm = 1e-2, 0.1
+    lr, max_grad_norm, needs, reports = 1e-2, 0.1, 1, ("distance",)
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.head, self.frozen = nn.Linear(width, 1), nn.Linear(width, width).requires_grad_(False)
         self.register_buffer("scale", torch.full((width,), 0.5))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def extras(self, rollout: Rollout, context: Context) -> tuple[Tensor, ...]:
+        assert isinstance(rollout.reached, Tensor)
+        return (context.net.actor_norm(rollout.reached),)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, ...]:
         assert isinstance(batch.actor, Tensor)
-        return (self.head(self.frozen(batch.actor * self.scale)).squeeze(-1) - batch.returns).square()
+        (reached,) = batch.extras
+        error = self.head(self.frozen(batch.actor * self.scale + reached)).squeeze(-1) - batch.returns
+        return error.square(), error.abs()
 
 
 CASES = {
@@ -61,7 +74,12 @@ CASES = {
         bounds_weight=0.1,
     ),
     "masked": experiment(
-        Toy(MULTI_DISCRETE, masked=True), replace(NET, shared=True), stop_kl=1e3, value_clip=0.2, minibatches=1
+        Toy(MULTI_DISCRETE, masked=True),
+        replace(NET, shared=True),
+        addons=(ICM(), RND()),
+        stop_kl=1e3,
+        value_clip=0.2,
+        minibatches=1,
     ),
 }
 

@@ -242,3 +242,34 @@ def test_a_backend_that_mujoco_does_not_know(name: str, tmp_path: Path) -> None:
 def test_a_gpu_that_is_not_there(words: tuple[str, ...], tmp_path: Path) -> None:
     message = refuse(*CART, *words, "--state_path", tmp_path / "states")
     assert f"{' '.join(words)} needs a GPU" in message and not (tmp_path / "states").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("self.action_space = spaces.Text(3)", "takes actions from Text(1, 3"),
+        (
+            "self.observation_space = spaces.Box(0, 255, (3, 12, 12), np.uint8)",
+            "Images of shape (3, 12, 12) are too small for the convolutions ((32, 8, 4), (64, 4, 2), (64, 3, 1)): ",
+        ),
+    ],
+)
+def test_curiosity_about_what_it_cannot_read(space: str, said: str, tmp_path: Path) -> None:
+    body = f"""
+from gymnasium import spaces
+from ppo_and_friends.addons.icm import ICM
+from ppo_and_friends.config import BodyConfig, NetConfig
+
+class Strange(CartPoleEnv):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        {space}
+
+    def reset(self, **settings):
+        return np.zeros(self.observation_space.shape, self.observation_space.dtype), {{}}
+
+flat = BodyConfig((8,), ())
+task = Experiment(env=GymEnv(id="Strange", factory=Strange), net=NetConfig(flat, flat), addons=(ICM(),))
+"""
+    assert said in refuse("-e", launcher(tmp_path, body), *TINY, "--state_path", tmp_path / "states")
+    assert not (tmp_path / "states").exists()

@@ -11,9 +11,12 @@ from toys import BOX, Toy, experiment
 
 from ppo_and_friends import registry
 from ppo_and_friends.accelerate import accelerate
+from ppo_and_friends.addons.icm import ICM
+from ppo_and_friends.addons.rnd import RND
 from ppo_and_friends.config import Experiment
 from ppo_and_friends.graphs import Recorded, obstacle
 from ppo_and_friends.ppo import PPO
+from ppo_and_friends.schedules import linear
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 ROWS = 64
@@ -35,10 +38,17 @@ def trained(iterations: int, **changes: Any) -> tuple[PPO, list[dict[str, float]
 
 @pytest.mark.gpu
 @gpu
+@pytest.mark.parametrize("addons", [(), (ICM(weight=linear(1.0, 0.0)), RND())], ids=["", "bonuses"])
 @pytest.mark.parametrize("compiled", ["off", "on"])
+<<<<<<< HEAD
 def test_recorded_iterations_are_those_of_plain_ones(compiled: str) -> None:
     plain, one, _ = trained(7, cuda_graphs="off", compile=compiled)
     recorded, other, said = trained(7, compile=compiled)
+=======
+def test_recorded_iterations_are_those_of_plain_ones(compiled: str, addons: tuple[Any, ...]) -> None:
+    plain, one, _ = trained(7, cuda_graphs="off", addons=addons)
+    recorded, other, said = trained(7, compile=compiled, addons=addons)
+>>>>>>> w-icm
     parts = (recorded.collect, recorded.digest, recorded.groups[0].learner.epoch)
     assert len(said) == (compiled == "on"), said
     assert all(isinstance(part, Recorded) and part.graph is not None for part in parts)
@@ -55,6 +65,7 @@ def test_recorded_iterations_are_those_of_plain_ones(compiled: str) -> None:
             "kl",
             "lr",
             "rollout_simulation_failures",
+            *(("icm_forward_loss", "rollout_icm_bonus", "rollout_rnd_bonus") if addons else ()),
         ):
             assert mine[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-5, nan_ok=True), name
 
@@ -79,7 +90,7 @@ def test_nothing_in_an_iteration_waits_for_the_gpu() -> None:
     ("config", "reason"),
     [
         (experiment(Toy(BOX)), "waits for the GPU"),
-        (contact_free(), ""),
+        (contact_free(addons=(ICM(), RND())), ""),
         (replace(contact_free(), ppo=replace(contact_free().ppo, soft_resets=False)), "soft_resets"),
         (replace(contact_free(), net=replace(contact_free().net, distribution="gsde")), "draws its noise"),
     ],

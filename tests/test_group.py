@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,10 +76,10 @@ BAD_RUN = """
 """
 
 
-def run_recorded(comm: object, first: int, rows: int) -> list[torch.Tensor]:
+def run_recorded(comm: object, first: int, rows: int, addons: tuple[Any, ...] = ()) -> list[torch.Tensor]:
     """Parameters, Adam's state and moments after some updates on rows `first` .. of the same recorded data."""
     torch.manual_seed(0)
-    config = experiment(Toy(BOX), rows=rows, steps_per_row=STEPS, minibatches=4, normalize_values=True)
+    config = experiment(Toy(BOX), rows=rows, addons=addons, steps_per_row=STEPS, minibatches=4, normalize_values=True)
     spec = box_spec(rows)
     group = Group(spec, config, comm, STEPS, torch.Generator())  # type: ignore[arg-type]
     for number in range(UPDATES):

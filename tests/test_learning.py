@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 from pathlib import Path
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.learning
         ("LunarLander", 1, "", 200),
         ("InvertedPendulum", 1, "", 1000),
         ("HalfCheetah", 1, "--num_timesteps 1000000", 1500),
+        ("RoomsICM", 1, "", 0.99),
+        ("RoomsRND", 1, "", 0.99),
     ],
 )
 def test_score(name: str, ranks: int, flags: str, score: float, tmp_path: Path) -> None:
@@ -32,3 +35,10 @@ def test_score(name: str, ranks: int, flags: str, score: float, tmp_path: Path) 
     summary = json.loads((tmp_path / name / "test_scores.json").read_text())
     assert summary["episodes"] == 100
     assert summary["mean"] >= score
+
+
+def test_rooms_are_not_solved_without_a_bonus(tmp_path: Path) -> None:
+    command = [*MAIN, "-e", "Rooms", "--state_path", str(tmp_path), "--random_seed", "1"]
+    subprocess.run(command, check=True, env=environment(OMP_NUM_THREADS="1"))
+    with open(tmp_path / "Rooms" / "progress.csv", newline="") as file:
+        assert max(float(row["mean_return"]) for row in csv.DictReader(file)) == 0

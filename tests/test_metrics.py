@@ -25,6 +25,12 @@ def documented() -> list[str]:
     return re.findall(r"^\| `([\w*]+)` \|", names, re.MULTILINE)
 
 
+def documented_of_addons() -> list[str]:
+    _, _, rest = PAGE.partition("## What add-ons report")
+    rows = [line.split("|")[1] for line in rest.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+
+
 def written(directory: Path) -> set[str]:
     with open(directory / "progress.csv", newline="") as file:
         return set(next(csv.reader(file)))
@@ -67,6 +73,16 @@ def test_what_a_task_says_in_every_step_is_logged_while_training_too(tmp_path: P
         (row,) = csv.DictReader(file)
     survived = float(row["rollout_reward_survive"]) * ROLLOUT
     assert survived == pytest.approx(round(survived)) and 0 < survived < ROLLOUT
+
+
+def test_what_an_addon_reports_is_logged_and_defined(tmp_path: Path) -> None:
+    found: set[str] = set()
+    for name in ("RoomsICM", "RoomsRND"):
+        succeed("-e", name, *TINY, *EVALUATED, "--num_timesteps", 2 * ROLLOUT, "--state_path", tmp_path)
+        names, missing = unmatched(written(tmp_path / name), documented())
+        assert missing == [] and names
+        found |= set(names) - {"evaluation_is_success"}
+    assert found == set(documented_of_addons())
 
 
 def test_what_is_summed_over_a_rollout_is_named() -> None:

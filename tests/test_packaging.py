@@ -55,7 +55,7 @@ def test_every_flag_of_a_call_is_in_the_readme() -> None:
 
 
 def test_every_flag_of_the_readme_exists() -> None:
-    known = {*leaves(Request()), *leaves(RunConfig()), *leaves(registry.build("CartPole")), *ALIASES, "help"}
+    known = {*leaves(Request()), *leaves(RunConfig()), *leaves(registry.build("RoomsICM")), *ALIASES, "help"}
     groups = {f"{name.partition('.')[0]}.*" for name in known if "." in name}
     own = {"env.NAME", "env.env_id"}  # arguments of an environment's constructor
     plot = {field.name for field in dataclasses.fields(Options)}

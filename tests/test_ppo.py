@@ -17,10 +17,12 @@ from torch import Tensor
 from toys import BODY, BOX, DISCRETE, MULTI_BINARY, MULTI_DISCRETE, NET, Toy, experiment
 
 from ppo_and_friends import objective
+from ppo_and_friends.addons.icm import ICM
+from ppo_and_friends.addons.rnd import RND
 from ppo_and_friends.config import Experiment, NetConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.ppo import PPO
-from ppo_and_friends.schedules import constant
+from ppo_and_friends.schedules import constant, linear
 from ppo_and_friends.vector.gym_vec import GymEnv
 
 GSDE, SQUASH = replace(NET, distribution="gsde"), replace(NET, squash=True)
@@ -43,6 +45,8 @@ CASES: dict[str, tuple[Toy, NetConfig, dict[str, Any]]] = {
     "images": (Toy(DISCRETE, images=True), NET, ALL_ON),
     "images, shared": (Toy(BOX, images=True, masked=False), replace(NET, shared=True), {}),
     "images, asymmetric": (Toy(MULTI_DISCRETE, images=True, asymmetric=True, masked=True), NET, ALL_ON),
+    "ICM": (Toy(MULTI_BINARY, masked=True), NET, {"addons": (ICM(),)}),
+    "RND": (Toy(BOX, images=True), NET, {"addons": (RND(),)}),
     "absent rows": (Toy(DISCRETE, absent=0.3), NET, ALL_ON),
     "hard resets": (Toy(BOX), NET, {"soft_resets": False, "max_ts_per_ep": 5}),
 }
@@ -71,6 +75,7 @@ def test_the_ratio_of_the_first_minibatch_is_one(case: str, monkeypatch: pytest.
 RESUMABLE = {
     "toy": experiment(Toy(BOX, absent=0.1), GSDE, normalize_values=True, target_kl=0.01),
     "toy, hard resets": experiment(Toy(DISCRETE, masked=True), soft_resets=False, max_ts_per_ep=7),
+    "bonuses": experiment(Toy(BOX, absent=0.1), addons=(ICM(weight=linear(1.0, 0.0), lr=0.01), RND())),
     "CartPole": experiment(GymEnv("CartPole-v1"), lr=constant(0.01)),
     "Pendulum": experiment(GymEnv("Pendulum-v1"), replace(GSDE, sde_sample_every=5), normalize_values=True),
 }

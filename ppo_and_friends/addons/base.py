@@ -1,4 +1,4 @@
-"""The three hooks by which a friend attaches. Each does nothing unless it is overridden."""
+"""The four hooks by which a friend attaches. Each does nothing unless it is overridden."""
 
 from __future__ import annotations
 
@@ -34,24 +34,39 @@ class Addon(nn.Module):
     """A friend of PPO. Parameters it has live in the flat buffer; its `Moments` ride in the rollout's reduction.
 
     max_grad_norm and lr are its own; lr 0 means the policy's. An add-on that is `recordable` may run in a CUDA graph:
-    its hooks never wait for the device, read nothing of `Context.progress`, and keep what changes in tensors in place.
+    its hooks, `end_iteration` apart, never wait for the device, read nothing of `Context.progress`, and keep what
+    changes in tensors in place.
+
+    logs     names of what `transform` appends to `Rollout.logs`; its mean is the metric `rollout_NAME`
+    reports  names of what `loss` gives behind its first entry; the mean over the update is the metric of that name
+    needs    how many tensors `extras` gives
     """
 
     max_grad_norm: float = math.inf
     lr: float = 0.0
     recordable: bool = False
+    logs: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
+    needs: int = 0
 
     def transform(self, rollout: Rollout, context: Context) -> Rollout:
         """Change what will be learned from (rewards mostly), before targets are computed."""
         return rollout
 
-    def loss(self, batch: Batch) -> Tensor:
-        """What this add-on's own parameters minimise, `[L, B]`. It may be compiled: a function of the batch, of
-        parameters and of buffers, which are written in place and never bound anew."""
-        return torch.zeros_like(batch.weights)
+    def extras(self, rollout: Rollout, context: Context) -> tuple[Tensor, ...]:
+        """What `loss` will find of each sample in `Batch.extras`, `[T, N, ...]` each, `needs` of them; of the rollout
+        that every `transform` has been through. Asked of add-ons with parameters."""
+        return ()
+
+    def loss(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What this add-on's own parameters minimise, `[L, B]`, and behind it a tensor `[L, B]` for each of `reports`.
+        It may be compiled: a function of the batch, of parameters and of buffers, which are written in place and never
+        bound anew."""
+        return (torch.zeros_like(batch.weights),)
 
     def end_iteration(self, ppo: PPO) -> None:
-        """Called after the update, with all ranks at the same place."""
+        """Called after the update and its counting, with all ranks at the same place: `ppo.progress` is that of the
+        next rollout."""
 
     def state(self) -> dict[str, Any]:
         """What this rank alone knows and resuming needs; parameters and buffers are saved already."""

@@ -68,7 +68,8 @@ def _fits(spec: TensorSpec, config: BodyConfig) -> bool:
     if min(sizes) < 1 and spec.dtype == torch.uint8:
         raise UserError(
             f"Images of shape {spec.shape} are too small for the convolutions {config.convolutions}: "
-            "give smaller kernels and strides (net.actor.convolutions, net.critic.convolutions), or none."
+            "give smaller kernels and strides, or none, in net.actor.convolutions and net.critic.convolutions, "
+            "or in the settings of the add-on that looks at them."
         )
     return min(sizes) >= 1
 
