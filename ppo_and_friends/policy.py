@@ -78,8 +78,8 @@ class Memory:
             self.state = policy.start(rows)
         elif len(self.state[0]) != rows:
             raise UserError(
-                f"There are {rows} observations, but the memory is of {len(self.state[0])}: make a new Memory for other "
-                "episodes."
+                f"There are {rows} observations, but the memory is of {len(self.state[0])}: make a new Memory "
+                "for other episodes."
             )
         policy.steps = self.steps
         actions, self.state = policy.act(obs, self.state, first)

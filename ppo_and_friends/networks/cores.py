@@ -57,7 +57,7 @@ class Gates(nn.Module):
     """One layer: G gates of H units from what comes in and from what was remembered. Subclasses say what they do."""
 
     gates: int  # G
-    parts: int  # what it remembers is [N, parts * H]: first its output, then what only it sees
+    parts: int  # tensors [N, H] that it remembers: its output, then what only it sees
 
     def __init__(self, inputs: int, size: int) -> None:
         super().__init__()
@@ -72,8 +72,8 @@ class Gates(nn.Module):
         """x `[..., F]` -> its share of the gates `[..., G * H]`: all steps in one product."""
         return nn.functional.linear(x, self.input_weight, self.bias)
 
-    def cell(self, gates: Tensor, state: Tensor) -> Tensor:
-        """Projected `[N, G * H]`, state `[N, parts * H]` -> the state after."""
+    def cell(self, gates: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        """Projected `[N, G * H]`, and what it remembers -> what it remembers then."""
         raise NotImplementedError
 
     def initialize_orthogonal(self) -> None:
@@ -98,12 +98,14 @@ class GRUGates(Gates):
             torch.empty(size).uniform_(-(size**-0.5), size**-0.5)
         )  # which the reset gate gates
 
-    def cell(self, gates: Tensor, state: Tensor) -> Tensor:
-        size = self.size
-        own = state @ self.recurrent_weight.t()
-        reset, update = torch.sigmoid(gates[:, : 2 * size] + own[:, : 2 * size]).chunk(2, -1)
-        new = torch.tanh(gates[:, 2 * size :] + reset * (own[:, 2 * size :] + self.new_bias))
-        return torch.lerp(new, state, update)
+    def cell(self, gates: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        (output,) = memory
+        sizes = (2 * self.size, self.size)
+        seen, new = gates.split(sizes, -1)
+        own, own_new = (output @ self.recurrent_weight.t()).split(sizes, -1)
+        reset, update = torch.sigmoid(seen + own).chunk(2, -1)
+        new = torch.tanh(torch.addcmul(new, reset, own_new + self.new_bias))
+        return (torch.lerp(new, output, update),)
 
     def initialize_zero_biases(self) -> None:
         super().initialize_zero_biases()
@@ -113,17 +115,17 @@ class GRUGates(Gates):
 class LSTMGates(Gates):
     """Input, forget, output and cell gates, in this order (Hochreiter and Schmidhuber, 1997; Gers et al., 2000).
 
-    What it remembers is its output h and, behind it, its cell c."""
+    It remembers its output and its cell."""
 
     gates, parts = 4, 2
 
-    def cell(self, gates: Tensor, state: Tensor) -> Tensor:
-        size = self.size
-        output, cell = state.chunk(2, -1)
+    def cell(self, gates: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        output, cell = memory
         gates = torch.addmm(gates, output, self.recurrent_weight.t())
-        enter, keep, leave = torch.sigmoid(gates[:, : 3 * size]).chunk(3, -1)
-        cell = keep * cell + enter * torch.tanh(gates[:, 3 * size :])
-        return torch.cat((leave * torch.tanh(cell), cell), -1)
+        doors, new = gates.split((3 * self.size, self.size), -1)
+        enter, keep, leave = torch.sigmoid(doors).chunk(3, -1)
+        cell = torch.addcmul(keep * cell, enter, torch.tanh(new))
+        return leave * torch.tanh(cell), cell
 
     def initialize_orthogonal(self) -> None:
         """The forget gate's biases are 1: at first it keeps (Jozefowicz et al., 2015)."""
@@ -137,33 +139,37 @@ class GatedCore(nn.Module):
     def __init__(self, kind: type[Gates], inputs: int, size: int, layers: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(kind(inputs if layer == 0 else size, size) for layer in range(layers))
-        self.features, self.width = size, kind.parts * size
-        self.state_size = layers * self.width
+        self.features, self.parts = size, kind.parts
+        self.state_size = layers * kind.parts * size
 
     def start(self, rows: int) -> Tensor:
         return torch.zeros(rows, self.state_size)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        after = []
-        for layer, own in zip(self._gates(), state.split(self.width, -1), strict=True):
-            after.append(layer.cell(layer.project(x), own))
-            x = after[-1][:, : self.features]
+        after: list[Tensor] = []
+        for layer, memory in self._layers(state):
+            after += layer.cell(layer.project(x), *memory)
+            x = after[-self.parts]
         return x, torch.cat(after, -1)
 
     def unroll(self, x: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """Layer by layer: only what a step needs of the step before waits for it."""
+        """Layer by layer: only what must wait for the step before does."""
         goes_on, after = (~first).to(x.dtype).unsqueeze(-1).unbind(), []
-        for layer, own in zip(self._gates(), state.split(self.width, -1), strict=True):
-            states = []
-            for gates, remembers in zip(layer.project(x).unbind(), goes_on, strict=True):
-                own = layer.cell(gates, own * remembers)
-                states.append(own)
-            after.append(torch.stack(states))
-            x = after[-1][..., : self.features]
+        for layer, memory in self._layers(state):
+            steps = []
+            for gates, kept in zip(layer.project(x).unbind(), goes_on, strict=True):
+                memory = layer.cell(gates, *(part * kept for part in memory))
+                steps.append(memory)
+            after += [torch.stack(part) for part in zip(*steps, strict=True)]
+            x = after[-self.parts]
         return x, torch.cat(after, -1)
 
-    def _gates(self) -> list[Gates]:
-        return [layer for layer in self.layers if isinstance(layer, Gates)]
+    def _layers(self, state: Tensor) -> list[tuple[Gates, tuple[Tensor, ...]]]:
+        """Each layer with its share of the state."""
+        parts = iter(state.split(self.features, -1))
+        return [
+            (layer, tuple(next(parts) for _ in range(self.parts))) for layer in self.layers if isinstance(layer, Gates)
+        ]
 
 
 KINDS: dict[str, type[Gates]] = {"gru": GRUGates, "lstm": LSTMGates}
