@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -90,8 +91,12 @@ def test_initial_weights_of_gates() -> None:
         for layer in Net(spec, net, PPOConfig()).actor_core.layers:  # type: ignore[attr-defined]
             for gate in layer.recurrent_weight.split(net.core_size):
                 torch.testing.assert_close(gate @ gate.t(), torch.eye(net.core_size), rtol=0, atol=1e-5)
-            biases = [bool((bias == 1).all()) for bias in layer.bias.split(net.core_size)]
-            assert biases == ([False] * 3 if net is GRU else [False, True, False, False])
+            enter, keep, *others = layer.bias.split(net.core_size)
+            assert bool((keep >= 0).all()) and bool((keep <= math.log(3)).all()) and len(keep.unique()) > 1, (
+                "chunks of 4"
+            )
+            assert torch.equal(enter, -keep if net is LSTM else torch.zeros_like(keep))
+            assert not any(bool(bias.any()) for bias in others)
         zeroed = Net(spec, replace(net, initialization="zero_biases"), PPOConfig()).actor_core.layers  # type: ignore[attr-defined]
         assert not any(bool(p.any()) for layer in zeroed for name, p in layer.named_parameters() if "bias" in name)
 

@@ -54,7 +54,8 @@ class IdentityCore(nn.Module):
 
 
 class Gates(nn.Module):
-    """One layer: G gates of H units from what comes in and from what was remembered. Subclasses say what they do."""
+    """One layer: G gates of H units from what comes in and from what was remembered. Subclasses say what they do; the
+    second gate is the one that keeps."""
 
     gates: int  # G
     parts: int  # tensors [N, H] that it remembers: its output, then what only it sees
@@ -76,12 +77,14 @@ class Gates(nn.Module):
         """Projected `[N, G * H]`, and what it remembers -> what it remembers then."""
         raise NotImplementedError
 
-    def initialize_orthogonal(self) -> None:
-        """Each gate's weights orthogonal of gain 1, so that what is remembered neither grows nor fades; biases 0."""
+    def initialize_orthogonal(self, horizon: int) -> None:
+        """Each gate's weights orthogonal of gain 1; biases 0, but for the gate that keeps: at first units remember for
+        some 2 to `horizon` steps, each for another time (arXiv:1804.11188)."""
         for weight in (self.input_weight, self.recurrent_weight):
             for gate in weight.data.split(self.size):
                 nn.init.orthogonal_(gate)
         self.initialize_zero_biases()
+        self.bias.data[self.size : 2 * self.size].uniform_(1, max(2, horizon - 1)).log_()
 
     def initialize_zero_biases(self) -> None:
         nn.init.zeros_(self.bias)
@@ -127,10 +130,11 @@ class LSTMGates(Gates):
         cell = torch.addcmul(keep * cell, enter, torch.tanh(new))
         return leave * torch.tanh(cell), cell
 
-    def initialize_orthogonal(self) -> None:
-        """The forget gate's biases are 1: at first it keeps (Jozefowicz et al., 2015)."""
-        super().initialize_orthogonal()
-        nn.init.ones_(self.bias.data[self.size : 2 * self.size])
+    def initialize_orthogonal(self, horizon: int) -> None:
+        """What keeps longer lets in less."""
+        super().initialize_orthogonal(horizon)
+        enter, keep, *_ = self.bias.data.split(self.size)
+        enter.copy_(-keep)
 
 
 class GatedCore(nn.Module):

@@ -94,6 +94,9 @@ class Net(nn.Module):
         self.value_head = nn.Linear(self.critic_trunk.features, 1)
         if config.initialization == "orthogonal":
             initialize_orthogonal(self, (self.distribution, 0.01), (self.value_head, 1.0))
+            for module in self.modules():
+                if isinstance(module, Gates):
+                    module.initialize_orthogonal(config.chunk_length)
         elif config.initialization == "zero_biases":
             initialize_zero_biases(self)
 
@@ -140,15 +143,11 @@ class Net(nn.Module):
 
 
 def initialize_orthogonal(net: nn.Module, *heads: tuple[nn.Module, float]) -> None:
-    """Orthogonal weights with gain sqrt(2), zero biases, and each head with a gain of its own (arXiv:2006.05990); cores
-    say for themselves what that is for them."""
+    """Orthogonal weights with gain sqrt(2), zero biases, and each head with a gain of its own (arXiv:2006.05990)."""
     gains = {id(module): gain for head, gain in heads for module in head.modules()}
     for module in _layers(net):
         nn.init.orthogonal_(module.weight, gains.get(id(module), math.sqrt(2)))
     initialize_zero_biases(net)
-    for module in net.modules():
-        if isinstance(module, Gates):
-            module.initialize_orthogonal()
 
 
 def initialize_zero_biases(net: nn.Module) -> None:
