@@ -37,7 +37,7 @@ def sized(experiment: Experiment, core: Any, size: int, chunk: int) -> Experimen
 def side(experiment: Experiment) -> Callable[[int], float]:
     """Steps a second of a round."""
     ppo = PPO(experiment)
-    accelerate(ppo, str)
+    accelerate(ppo, print)
     for _ in range(2):
         ppo.iterate()
 

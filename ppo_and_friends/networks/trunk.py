@@ -66,7 +66,7 @@ class Trunk:
             first = torch.zeros_like(first)
         if not warm_up or not self.core.state_size:
             return self.core.unroll(x, state, first)
-        past, before = (part.detach() for part in self.core.unroll(x[:warm_up].detach(), state, first[:warm_up]))
+        past, before = (part.detach() for part in self.core.unroll(x[:warm_up], state, first[:warm_up]))
         x, states = self.core.unroll(x[warm_up:], before[-1], first[warm_up:])
         return torch.cat((past, x)), torch.cat((before, states))
 
