@@ -23,7 +23,7 @@ from ppo_and_friends.config import Experiment
 from ppo_and_friends.ppo import PPO
 
 SIDES = {"MLP": "identity", "GRU": "gru", "LSTM": "lstm"}
-SECOND = 5.0  # of processor time at least that a round of a side takes
+SECONDS = 2.0  # of processor time at least that a round of a side takes
 
 
 def sized(experiment: Experiment, core: Any, size: int, chunk: int) -> Experiment:
@@ -43,7 +43,7 @@ def side(experiment: Experiment) -> Callable[[int], float]:
 
     def measure(_: int) -> float:
         steps, start = ppo.timesteps, time.process_time()
-        while time.process_time() - start < SECOND:
+        while time.process_time() - start < SECONDS:
             ppo.iterate()
         return (ppo.timesteps - steps) / (time.process_time() - start)
 
