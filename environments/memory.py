@@ -21,7 +21,7 @@ def cart_pole_without_velocities() -> Experiment:
         num_timesteps=150_000,
         envs_per_proc=8,
         ppo=PPOConfig(
-            lr=linear(3e-3, 0.0),
+            lr=linear(2e-3, 0.0),
             clip_range=linear(0.2, 0.0),
             gamma=0.98,
             gae_lambda=0.8,
