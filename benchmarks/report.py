@@ -48,6 +48,12 @@ SECTIONS = {
         "`python benchmarks/overhead.py`",
         "Launchers as they stand, with everything on at its default, beside their bare iterations.",
     ),
+    "recurrence": (
+        "Memory",
+        "`python benchmarks/recurrence.py`",
+        "The whole training loop of a launcher with two layers in actor and critic, the second a core, beside the same "
+        "without memory.",
+    ),
     "collector": ("Collector", "`python benchmarks/collector.py`", "Stepping and recording, beside the bare engine."),
 }
 SCORES = ("Scores", "`python benchmarks/scores.py NAME...`", "Whole deterministic episodes after training.")

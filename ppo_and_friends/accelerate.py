@@ -66,6 +66,8 @@ def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
     if not ppo.compiled or done:
         return
     long = "half a minute" if ppo.device.type == "cuda" else "about 10 s"
+    if any(group.net.actor_core.state_size for group in ppo.groups):
+        long = "a minute or more"
     say(f"Compiling the update, {long} where it was not compiled before (--compile off avoids it).")
     if isinstance(ppo.env, TensorMaths):
         ppo.env.replace_maths(lambda function: function if isinstance(function, Fused) else Fused(function, say))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ppo_and_friends.core_config import CoreConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.schedules import Schedule, constant
 
@@ -39,8 +40,8 @@ class BodyConfig:
 
 
 @dataclass(frozen=True)
-class NetConfig:
-    """Actor and critic."""
+class NetConfig(CoreConfig):
+    """Actor and critic, and what they remember."""
 
     actor: BodyConfig = field(default_factory=BodyConfig)
     critic: BodyConfig = field(default_factory=BodyConfig)
@@ -62,6 +63,7 @@ class NetConfig:
     """Steps for which gSDE keeps one exploration matrix."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.sde_sample_every >= 1, "net.sde_sample_every", self.sde_sample_every, "1 or more")
         _require(math.isfinite(self.log_std_init), "net.log_std_init", self.log_std_init, "a finite number")
 
@@ -286,9 +288,11 @@ def check_experiment(experiment: Experiment, rows: int) -> None:
             f"ppo.critic_lr is {experiment.ppo.critic_lr}, but with net.shared the critic has no body of its own: "
             "leave it at 0, or set net.shared to False."
         )
-    samples = steps_per_row(experiment, rows) * rows
+    steps = steps_per_row(experiment, rows)
+    samples = steps * rows
     if experiment.ppo.minibatches > samples:
         raise UserError(
             f"ppo.minibatches is {experiment.ppo.minibatches}, but a rollout has only {samples} samples: "
             "ask for fewer minibatches or for more steps (ppo.steps_total)."
         )
+    experiment.net.check_horizon(steps, experiment.ppo.minibatches, rows)

@@ -44,7 +44,8 @@ class Group:
         counts[comm.rank] = spec.rows
         comm.sum_(counts)
         first_row, total_rows = int(counts[: comm.rank].sum()), int(counts.sum())
-        self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, spec.rows, first_row, total_rows)
+        ordered = spec.rows, first_row, total_rows, experiment.net.length
+        self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, *ordered)
         self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
         self.tracker = EpisodeTracker(spec.rows, generator.device)
         logs = (*spec.logs, *(name for addon in self._addons() for name in addon.logs))

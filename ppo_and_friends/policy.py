@@ -62,7 +62,32 @@ class RandomPolicy:
         return torch.stack([part.argmax(-1) for part in weights.split(list(space.sizes), -1)], -1), None
 
 
-def predict(env: VecEnv, policy: NetPolicy, observation: Any) -> Any:
+class Memory:
+    """What a policy keeps from one call of `PPO.predict` to the next: make a new one for each episode, or each batch of
+    episodes that begin together."""
+
+    def __init__(self) -> None:
+        self.state: Any = None
+        self.steps = 0
+
+    def act(self, policy: NetPolicy, obs: Obs) -> Tensor:
+        """The policy's actions `[N, columns]` for the next step."""
+        rows, device = len(leaves(obs.actor)[0]), policy.generator.device
+        first = torch.full((rows,), self.state is None, device=device)
+        if self.state is None:
+            self.state = policy.start(rows)
+        elif len(self.state[0]) != rows:
+            raise UserError(
+                f"There are {rows} observations, but the memory is of {len(self.state[0])}: make a new Memory "
+                "for other episodes."
+            )
+        policy.steps = self.steps
+        actions, self.state = policy.act(obs, self.state, first)
+        self.steps = policy.steps
+        return actions
+
+
+def predict(env: VecEnv, policy: NetPolicy, observation: Any, memory: Memory | None) -> Any:
     """See `PPO.predict`."""
     spec = env.spec.groups[0]
     encode = getattr(env, "encode", None)
@@ -78,11 +103,15 @@ def predict(env: VecEnv, policy: NetPolicy, observation: Any) -> Any:
             raise UserError(
                 f"The observation has shape {tuple(part.shape[1:])}, but the policy was trained on {wanted.shape}."
             )
-    rows = len(parts[0])
-    mask = torch.ones(rows, spec.mask, dtype=torch.bool)
+    if memory is None and policy.net.actor_core.state_size:
+        raise UserError(
+            "This policy remembers, but predict was given no memory: make one for each episode, memory = Memory() of "
+            "ppo_and_friends.policy, and call predict(observation, memory=memory)."
+        )
+    mask = torch.ones(len(parts[0]), spec.mask, dtype=torch.bool)
     device = policy.generator.device
     obs = Obs(tree_map(lambda part: part.to(device), tree), tree, mask.to(device))
-    actions, _ = policy.act(obs, policy.start(rows), torch.ones(rows, dtype=torch.bool, device=device))
+    actions = (memory or Memory()).act(policy, obs)
     actions = actions.cpu().numpy()
     decode = getattr(env, "decode", None)
     done = decode(actions) if decode is not None else list(actions)

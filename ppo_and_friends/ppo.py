@@ -21,7 +21,7 @@ from ppo_and_friends.group import EPISODES, SUMS, Group
 from ppo_and_friends.launch import threads
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.nccl import with_nccl
-from ppo_and_friends.policy import NetPolicy, predict
+from ppo_and_friends.policy import Memory, NetPolicy, predict
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
@@ -236,18 +236,19 @@ class PPO:
         """How the first group acts outside training."""
         return NetPolicy(self.groups[0].net, self.generator, deterministic)
 
-    def predict(self, observation: Any, deterministic: bool = True) -> Any:
-        """The action for one observation, or for a batch with one more leading axis, without memory.
+    def predict(self, observation: Any, deterministic: bool = True, memory: Memory | None = None) -> Any:
+        """The action for one observation, or for a batch with one more leading axis.
 
         Args:
             observation: an array as the environment gives it (for Dict and Tuple spaces: what Gymnasium gives).
             deterministic: the most likely action, rather than a sample.
+            memory: made for this episode, and given at each of its steps; a policy with a core needs one.
         Returns:
             What the environment takes: an int for Discrete, else an array.
         Raises:
-            UserError: the observation does not have the shape that the policy was trained on.
+            UserError: the observation has another shape than in training, or there is no memory where one is needed.
         """
-        return predict(self.env, self.policy(deterministic), observation)
+        return predict(self.env, self.policy(deterministic), observation, memory)
 
     def evaluation_env(self, rows: int, render: bool = False) -> VecEnv:
         """Environments of their own for tests: training's rows are never disturbed."""

@@ -67,7 +67,6 @@ class Rows:
         self._write(self._obs[0], obs)
         self.first[0] = self.restarted = True
         self.now_age.zero_()
-        self.core_state.zero_()
 
     def roll(self) -> None:
         """The last row becomes the first: a rollout starts where the one before ended."""

@@ -137,4 +137,8 @@ def make_batch(net: Net, rollout: Rollout, targets: Targets, sums: Tensor, confi
     )
     # States are kept per chunk, not per step: [C, N, S] folds to [1, C * N, S].
     steps = len(targets.values)
-    return batch.map(lambda tensor: fold(tensor, length if len(tensor) == steps else 1))
+    batch = batch.map(lambda tensor: fold(tensor, length if len(tensor) == steps else 1))
+    if net.warm_up:
+        batch = batch._replace(weights=batch.weights.clone())
+        batch.weights[: net.warm_up] = 0
+    return batch

@@ -22,7 +22,8 @@ def test_one_iteration(name: str) -> None:
     """Only its size is changed."""
     experiment = registry.build(name)
     small = replace(experiment.ppo, steps_total=ROWS * STEPS, steps_per_row=0, epochs=2, minibatches=2)
-    ppo = PPO(replace(experiment, envs_per_proc=ROWS, ppo=small))
+    net = replace(experiment.net, chunk_length=STEPS // 2)  # of effect on memory alone
+    ppo = PPO(replace(experiment, envs_per_proc=ROWS, ppo=small, net=net))
     before = [parameter.detach().clone() for parameter in ppo.groups[0].net.parameters()]
     metrics = ppo.iterate()
     ppo.env.close()

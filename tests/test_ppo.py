@@ -27,6 +27,8 @@ from ppo_and_friends.vector.gym_vec import GymEnv
 
 GSDE, SQUASH = replace(NET, distribution="gsde"), replace(NET, squash=True)
 STATE_STD = replace(NET, state_dependent_std=True)
+GRU = replace(NET, core="gru", core_size=8, chunk_length=4)
+LSTM = replace(GRU, core="lstm", core_layers=2, chunk_length=8)
 ALL_ON = {"normalize_values": True, "reward_clip": (-1.0, 1.0), "reward_scale": 2.0, "reward_shift": -1.0}
 ALL_OFF = {"normalize_observations": False, "normalize_rewards": False, "normalize_advantages": False}
 CASES: dict[str, tuple[Toy, NetConfig, dict[str, Any]]] = {
@@ -49,6 +51,17 @@ CASES: dict[str, tuple[Toy, NetConfig, dict[str, Any]]] = {
     "RND": (Toy(BOX, images=True), NET, {"addons": (RND(),)}),
     "absent rows": (Toy(DISCRETE, absent=0.3), NET, ALL_ON),
     "hard resets": (Toy(BOX), NET, {"soft_resets": False, "max_ts_per_ep": 5}),
+    "gru": (Toy(DISCRETE, masked=True, absent=0.1), GRU, ALL_ON),
+    "gru, images, asymmetric": (Toy(BOX, images=True, asymmetric=True), GRU, ALL_ON),
+    "gru, before the body": (Toy(BOX), replace(GRU, core_place="before", burn_in=1), ALL_OFF),
+    "gru, critic without": (Toy(BOX), replace(GRU, critic_core="identity"), {"soft_resets": False}),
+    "gru, gsde, never forgets": (
+        Toy(BOX),
+        replace(GSDE, core="gru", reset_state_on_done=False),
+        {"soft_resets": False},
+    ),
+    "lstm": (Toy(BOX, asymmetric=True), LSTM, ALL_ON),
+    "lstm, shared": (Toy(MULTI_DISCRETE), replace(LSTM, shared=True), {"max_ts_per_ep": 5}),
 }
 
 
@@ -77,6 +90,8 @@ RESUMABLE = {
     "toy, hard resets": experiment(Toy(DISCRETE, masked=True), soft_resets=False, max_ts_per_ep=7),
     "bonuses": experiment(Toy(BOX, absent=0.1), addons=(ICM(weight=linear(1.0, 0.0), lr=0.01), RND())),
     "CartPole": experiment(GymEnv("CartPole-v1"), lr=constant(0.01)),
+    "gru": experiment(Toy(BOX, absent=0.1), GRU, normalize_values=True),
+    "lstm, shared": experiment(Toy(DISCRETE), replace(LSTM, shared=True, burn_in=2)),
     "Pendulum": experiment(GymEnv("Pendulum-v1"), replace(GSDE, sde_sample_every=5), normalize_values=True),
 }
 

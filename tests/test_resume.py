@@ -70,7 +70,7 @@ def test_a_resumed_run_may_compile_or_not(path: Path) -> None:
     assert "Resumed" in succeed(*words, "auto")
 
 
-@pytest.mark.parametrize("name", ["CartPole", "HalfCheetah", "RoomsICM"])
+@pytest.mark.parametrize("name", ["CartPole", "HalfCheetah", "RecallCue", "RoomsICM"])
 def test_resuming_is_exact(name: str, tmp_path: Path) -> None:
     """Four iterations at once, or two and two: the states are the same, bit for bit."""
     words = ("-e", name, *TINY, "--evaluation.every", 1000, "--evaluation.max_episode_steps", 5, "--state_path")

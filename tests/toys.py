@@ -144,7 +144,7 @@ def recorded(net: Net, spec: GroupSpec, steps: int, rows: slice, total: int, see
     terminated, truncated, active = terminated[:, rows], truncated[:, rows], active[:, rows]
     first = torch.cat((torch.zeros_like(active[:1]), terminated | truncated | ~active))
     no_mask = torch.zeros(steps + 1, obs.shape[1], 0, dtype=torch.bool)
-    state = torch.zeros(steps, obs.shape[1], 0)
+    state = torch.zeros(steps, obs.shape[1], net.actor_core.state_size)
     normalized = net.actor_norm(obs[:-1])
     parameters = net.policy(normalized, no_mask[:-1], state[0], first[:-1])
     return Rollout(

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ppo_and_friends.config import NetConfig, PPOConfig
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.networks.bodies import make_body
-from ppo_and_friends.networks.cores import IdentityCore
+from ppo_and_friends.networks.cores import Gates
 from ppo_and_friends.networks.distributions import make_distribution
 from ppo_and_friends.networks.own import own_distribution
+from ppo_and_friends.networks.trunk import Trunk
 from ppo_and_friends.stats import FixedMoments, Moments
 from ppo_and_friends.types import GroupSpec, Obs, TensorSpec, Tree, leaves
 
@@ -68,7 +68,12 @@ class Net(nn.Module):
             raise UserError(
                 "net.shared is True, but the critic sees another observation than the actor: use separate bodies."
             )
-        self.shared = config.shared
+        if config.shared and config.critic_core != "same":
+            raise UserError(
+                f"net.shared is True, but net.critic_core is '{config.critic_core}': what is shared has one memory, so "
+                "leave it at 'same', or set net.shared to False."
+            )
+        self.shared, self.warm_up = config.shared, config.warm_up
         self.actor_norm = Normalizer(spec.actor, ppo.normalize_observations, ppo.observation_clip)
         self.critic_norm = (
             self.actor_norm
@@ -76,17 +81,22 @@ class Net(nn.Module):
             else Normalizer(spec.critic, ppo.normalize_observations, ppo.observation_clip)
         )
         self.value_norm = Moments() if ppo.normalize_values else FixedMoments()
-        self.actor_body = make_body(spec.actor, config.actor)
-        self.critic_body = self.actor_body if self.shared else make_body(spec.critic, config.critic)
-        self.actor_core = IdentityCore(self.actor_body.features)
-        self.critic_core = IdentityCore(self.critic_body.features)
+        self.actor_trunk = self.critic_trunk = Trunk(spec.actor, config.actor, config, config.core)
+        if not self.shared:
+            kind = config.core if config.critic_core == "same" else config.critic_core
+            self.critic_trunk = Trunk(spec.critic, config.critic, config, kind)
+        self.actor_body, self.critic_body = self.actor_trunk.body, self.critic_trunk.body
+        self.actor_core, self.critic_core = self.actor_trunk.core, self.critic_trunk.core
         if config.custom_distribution:
-            self.distribution = own_distribution(config.custom_distribution, self.actor_core.features, spec, config)
+            self.distribution = own_distribution(config.custom_distribution, self.actor_trunk.features, spec, config)
         else:
-            self.distribution = make_distribution(self.actor_core.features, spec.action, config)
-        self.value_head = nn.Linear(self.critic_core.features, 1)
+            self.distribution = make_distribution(self.actor_trunk.features, spec.action, config)
+        self.value_head = nn.Linear(self.critic_trunk.features, 1)
         if config.initialization == "orthogonal":
             initialize_orthogonal(self, (self.distribution, 0.01), (self.value_head, 1.0))
+            for module in self.modules():
+                if isinstance(module, Gates):
+                    module.initialize_orthogonal(config.chunk_length)
         elif config.initialization == "zero_biases":
             initialize_zero_biases(self)
 
@@ -94,8 +104,7 @@ class Net(nn.Module):
 
     def act(self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, draw: Tensor | None) -> Action:
         """Decide for `[N]` rows; the core forgets where `first`. Without `draw`, the most likely actions."""
-        state = state * ~first.unsqueeze(-1) if state.shape[-1] else state
-        features, state = self.actor_core.step(self.actor_body(self.actor_norm(obs.actor)), state)
+        features, state = self.actor_trunk.step(self.actor_norm(obs.actor), state, first)
         parameters = self.distribution(features, obs.mask)
         if draw is None:
             actions = self.distribution.mode(parameters)
@@ -107,24 +116,21 @@ class Net(nn.Module):
 
     def values(self, normalized: Tree, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Values `[L, B]` in normalised units, and the critic's state after each step `[L, B, S]`."""
-        features, states = self.critic_core.unroll(self.critic_body(normalized), state, first)
+        features, states = self.critic_trunk.unroll(normalized, state, first)
         return self.value_head(features).squeeze(-1), states
 
     def policy(self, normalized: Tree, mask: Tensor, state: Tensor, first: Tensor) -> Tensor:
         """Distribution parameters `[L, B, P]`."""
-        features, _ = self.actor_core.unroll(self.actor_body(normalized), state, first)
-        return self.distribution(features, mask)
+        return self.distribution(self.actor_trunk.unroll(normalized, state, first)[0], mask)
 
     def policy_and_values(
         self, actor: Tree, critic: Tree, mask: Tensor, actor_state: Tensor, critic_state: Tensor, first: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Parameters `[L, B, P]` and values `[L, B]`; a shared body runs once."""
+        """Parameters `[L, B, P]` and values `[L, B]` to be learned from; what is shared runs once."""
+        features, _ = self.actor_trunk.unroll(actor, actor_state, first, self.warm_up)
+        critic_features = features
         if not self.shared:
-            values, _ = self.values(critic, critic_state, first)
-            return self.policy(actor, mask, actor_state, first), values
-        body = self.actor_body(actor)
-        features, _ = self.actor_core.unroll(body, actor_state, first)
-        critic_features, _ = self.critic_core.unroll(body, critic_state, first)
+            critic_features, _ = self.critic_trunk.unroll(critic, critic_state, first, self.warm_up)
         return self.distribution(features, mask), self.value_head(critic_features).squeeze(-1)
 
     def policy_modules(self) -> nn.ModuleList:
@@ -149,6 +155,9 @@ def initialize_zero_biases(net: nn.Module) -> None:
     for module in _layers(net):
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    for module in net.modules():
+        if isinstance(module, Gates):
+            module.initialize_zero_biases()
 
 
 def _layers(net: nn.Module) -> Iterator[nn.Linear | nn.Conv1d | nn.Conv2d]:

@@ -1,0 +1,81 @@
+"""Tasks that a policy without memory cannot solve: what it needs to know is not in what it sees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from environments.settings import net
+from ppo_and_friends.config import EvaluationConfig, Experiment, PPOConfig
+from ppo_and_friends.registry import experiment
+from ppo_and_friends.schedules import linear
+
+
+@experiment("CartPoleNoVel")
+def cart_pole_without_velocities() -> Experiment:
+    """CartPole that hides its velocities: a GRU infers them; 500 is perfect."""
+    from environments.partial import cart_pole_without_velocities as factory
+    from ppo_and_friends.vector.gym_vec import GymEnv
+
+    return Experiment(
+        env=GymEnv(id="CartPoleNoVel", factory=factory),
+        num_timesteps=150_000,
+        envs_per_proc=8,
+        ppo=PPOConfig(
+            lr=linear(2e-3, 0.0),
+            clip_range=linear(0.2, 0.0),
+            gamma=0.98,
+            gae_lambda=0.8,
+            epochs=10,
+            minibatches=2,
+            steps_total=1024,
+            normalize_rewards=False,
+        ),
+        net=replace(net(64), core="gru", core_size=64, chunk_length=16),
+        evaluation=EvaluationConfig(every=2),
+    )
+
+
+@experiment("PendulumNoVel")
+def pendulum_without_velocity() -> Experiment:
+    """Pendulum that hides its velocity: a GRU infers it; about -150 at best, as where it is shown."""
+    from environments.partial import pendulum_without_velocity as factory
+    from ppo_and_friends.vector.gym_vec import GymEnv
+
+    return Experiment(
+        env=GymEnv(id="PendulumNoVel", factory=factory),
+        num_timesteps=200_000,
+        envs_per_proc=8,
+        ppo=PPOConfig(
+            lr=linear(1e-3, 1e-4),
+            gamma=0.95,
+            epochs=10,
+            minibatches=16,
+            steps_total=4096,
+            normalize_observations=False,
+        ),
+        net=replace(net(64), core="gru", core_size=64, chunk_length=16, log_std_init=-0.5),
+    )
+
+
+@experiment("RecallCue")
+def recall_cue() -> Experiment:
+    """Say after 20 steps of nothing which of four cues came first: 1 is always right, chance has 0.25."""
+    from environments.partial import RecallCue
+    from ppo_and_friends.vector.gym_vec import GymEnv
+
+    return Experiment(
+        env=GymEnv(id="RecallCue", factory=RecallCue),
+        num_timesteps=100_000,
+        envs_per_proc=16,
+        ppo=PPOConfig(
+            lr=linear(3e-3, 0.0),
+            epochs=4,
+            minibatches=4,
+            steps_total=2048,
+            entropy_weight=linear(0.01, 0.0),
+            normalize_observations=False,
+            normalize_rewards=False,
+        ),
+        net=replace(net(32), core="gru", core_size=32, chunk_length=32),
+        evaluation=EvaluationConfig(every=2, episodes=20),
+    )
