@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ppo_and_friends.addons.base import Addon, Context
 from ppo_and_friends.addons.rewards import reward_addons
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.config import Experiment
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.learner import Learner
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Net
@@ -39,22 +41,34 @@ class Group:
         self.config, self.comm, self.generator = experiment.ppo, comm, generator
         self.net = Net(spec, experiment.net, experiment.ppo).to(generator.device)
         configs = (*reward_addons(experiment.ppo), *experiment.addons)
-        self.addons: nn.ModuleList = nn.ModuleList(config.make(spec) for config in configs).to(generator.device)
+        made = sorted((config.make(spec) for config in configs), key=lambda addon: addon.copies > 1)  # copies come last
+        self.addons: nn.ModuleList = nn.ModuleList(made).to(generator.device)
         counts = torch.zeros(comm.size, dtype=torch.int64)
         counts[comm.rank] = spec.rows
         comm.sum_(counts)
-        first_row, total_rows = int(counts[: comm.rank].sum()), int(counts.sum())
-        ordered = spec.rows, first_row, total_rows, experiment.net.length
-        self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, *ordered)
+        self.total_rows = int(counts.sum())
+        copies = self._copies()
+        places = (copies * count for count in (spec.rows, int(counts[: comm.rank].sum()), self.total_rows))
+        self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, *places, length=experiment.net.length)
         self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
         self.tracker = EpisodeTracker(spec.rows, generator.device)
         logs = (*spec.logs, *(name for addon in self._addons() for name in addon.logs))
         self.extra = SUMS + EPISODES + len(logs)
         self._reported = [(name, name in spec.counts) for name in logs]
-        self.carry = self.net.critic_core.start(spec.rows).to(generator.device)
+        self.carry = self.net.critic_core.start(copies * spec.rows).to(generator.device)
 
     def _addons(self) -> list[Addon]:
         return [addon for addon in self.addons if isinstance(addon, Addon)]
+
+    def _copies(self) -> int:
+        """What add-ons make of each row. Raises UserError where a net with memory would have to remember copies."""
+        copies = prod(addon.copies for addon in self._addons())
+        if copies > 1 and self.net.actor_core.state_size + self.net.critic_core.state_size:
+            raise UserError(
+                f"An add-on makes {copies} copies of each row, and net.core remembers: copies were never played, so "
+                "there is nothing to remember of them. Take net.core identity, or leave the add-on out."
+            )
+        return copies
 
     def early_moments(self) -> list[Moments]:
         """What may move before the update: nothing that the policy depends on."""

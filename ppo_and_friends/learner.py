@@ -80,11 +80,12 @@ class Learner:
     ) -> None:
         self.config, self.comm = config, comm
         self.rows, self.first_row, self.total_rows, self.length = rows, first_row, total_rows, length
-        self.addons = trained = [addon for addon in addons if any(True for _ in addon.parameters())]
+        own = [addon for addon in addons if any(True for _ in addon.parameters())]
+        self.addons = trained = [addon for addon in addons if addon.trains or addon in own]
         self.objective = Objective(net, trained, config)
         # Of the net, only the critic is left where the policy is a part of its own.
         policy = [Part(net.policy_modules(), config.max_grad_norm)] if config.own_critic_lr else []
-        addon_parts = [Part(addon, addon.max_grad_norm) for addon in trained]
+        addon_parts = [Part(addon, addon.max_grad_norm) for addon in own]
         parts = [*policy, Part(net, config.max_grad_norm), *addon_parts]
         self.flat = FlatParameters(parts, len(self.objective.sums) + len(COUNTS))
         flat, zeros = self.flat, self.flat.values.new_zeros
@@ -106,7 +107,7 @@ class Learner:
             lrs=(
                 self.lr,
                 *(self.critic_lr for _ in policy),
-                *(zeros(()) + addon.lr if addon.lr else self.lr for addon in trained),
+                *(zeros(()) + addon.lr if addon.lr else self.lr for addon in own),
             ),
         )
         comm.broadcast_(flat.values)

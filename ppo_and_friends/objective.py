@@ -36,7 +36,7 @@ class Objective(nn.Module):
         for addon in self.addons:
             assert isinstance(addon, Addon)
             own, extras = extras[: addon.needs], extras[addon.needs :]
-            total, *parts = addon.loss(batch._replace(extras=own))
+            total, *parts = addon.loss(batch._replace(extras=own), self.net)
             loss = loss + (total * weights).sum()
             reported += parts
         with torch.no_grad():

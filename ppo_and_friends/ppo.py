@@ -142,7 +142,7 @@ class PPO:
         for group, batch in zip(self.groups, batches, strict=True):
             metrics |= group.learn(batch, self.seed, self.iteration, progress)
         for group, own in zip(self.groups, self._note(sums, self.steps), strict=True):
-            metrics |= group.report(own, self.steps * group.learner.total_rows)
+            metrics |= group.report(own, self.steps * group.total_rows)
             for addon in group.addons:
                 addon.end_iteration(self)  # type: ignore[operator]
         self.iteration += 1

@@ -78,6 +78,28 @@ class ActionSpace:
 
 
 @dataclass(frozen=True)
+class Views:
+    """Other sights of the same situation, in which the same actions mean the same and earn the same.
+
+    copies  K
+    of      the actor's observation, a tree of `[B, ...]`, to K views of it `[K, B, ...]`, the first as it was given
+    """
+
+    copies: int
+    of: Callable[[Tree], Tree]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Left and right exchanged: column i of what is mirrored is signs[i] times column order[i] of what was."""
+
+    observation: tuple[int, ...]
+    observation_signs: tuple[float, ...]
+    action: tuple[int, ...]
+    action_signs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class GroupSpec:
     """One group of rows that share spaces and a policy."""
 
@@ -91,6 +113,8 @@ class GroupSpec:
     symmetric: bool = True  # Obs.critic is the same object as Obs.actor
     logs: tuple[str, ...] = ()  # entries that Step.log has in every step; training reports them too
     counts: tuple[str, ...] = ()  # those of them that are summed over a rollout rather than averaged
+    views: Views | None = None  # of environments that can show the same in several ways
+    mirror: Mirror | None = None  # of robots whose left and right are alike
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,10 @@ from math import inf
 from typing import ClassVar
 
 from environments.tasks.hopper import Hopper
+from ppo_and_friends.types import Mirror
+
+SWAPPED = (3, 4, 5, 0, 1, 2)  # the joints of the right leg come first
+SEEN = (0, 1, *(2 + leg for leg in SWAPPED), 8, 9, 10, *(11 + leg for leg in SWAPPED))
 
 
 @dataclass(frozen=True)
@@ -19,3 +23,5 @@ class Walker2d(Hopper):
     healthy_angle_range: tuple[float, float] = (-1.0, 1.0)
 
     name: ClassVar[str] = "Walker2d (Gymnasium v5 semantics)"
+    mirror: ClassVar[Mirror] = Mirror(SEEN, (1.0,) * 17, SWAPPED, (1.0,) * 6)
+    """The legs exchanged: the walker moves in a plane, so left and right differ in nothing else."""

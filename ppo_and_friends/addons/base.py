@@ -40,6 +40,8 @@ class Addon(nn.Module):
     logs     names of what `transform` appends to `Rollout.logs`; its mean is the metric `rollout_NAME`
     reports  names of what `loss` gives behind its first entry; the mean over the update is the metric of that name
     needs    how many tensors `extras` gives
+    copies   by how much `transform` multiplies the rows of a rollout
+    trains   whether it has a loss, also without parameters of its own
     """
 
     max_grad_norm: float = math.inf
@@ -48,6 +50,8 @@ class Addon(nn.Module):
     logs: tuple[str, ...] = ()
     reports: tuple[str, ...] = ()
     needs: int = 0
+    copies: int = 1
+    trains: bool = False
 
     def transform(self, rollout: Rollout, context: Context) -> Rollout:
         """Change what will be learned from (rewards mostly), before targets are computed."""
@@ -55,13 +59,13 @@ class Addon(nn.Module):
 
     def extras(self, rollout: Rollout, context: Context) -> tuple[Tensor, ...]:
         """What `loss` will find of each sample in `Batch.extras`, `[T, N, ...]` each, `needs` of them; of the rollout
-        that every `transform` has been through. Asked of add-ons with parameters."""
+        that every `transform` has been through. Asked of add-ons that train."""
         return ()
 
-    def loss(self, batch: Batch) -> tuple[Tensor, ...]:
-        """What this add-on's own parameters minimise, `[L, B]`, and behind it a tensor `[L, B]` for each of `reports`.
-        It may be compiled: a function of the batch, of parameters and of buffers, which are written in place and never
-        bound anew."""
+    def loss(self, batch: Batch, net: Net) -> tuple[Tensor, ...]:
+        """What this add-on's own parameters, or the policy's, minimise, `[L, B]`, and behind it a tensor `[L, B]` for
+        each of `reports`. It may be compiled: a function of the batch, of parameters and of buffers, which are written
+        in place and never bound anew."""
         return (torch.zeros_like(batch.weights),)
 
     def end_iteration(self, ppo: PPO) -> None:

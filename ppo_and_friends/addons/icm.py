@@ -21,7 +21,7 @@ from ppo_and_friends.config import BodyConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.bodies import make_body
-from ppo_and_friends.networks.net import initialize_orthogonal
+from ppo_and_friends.networks.net import Net, initialize_orthogonal
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.types import GroupSpec, Tree, as_tree, leaves, tree_map
 
@@ -71,7 +71,7 @@ class _Curiosity(Bonus):
         reached = leaves(context.net.actor_norm(rollout.reached))
         return (*reached, context.net.distribution.to_environment(rollout.actions))
 
-    def loss(self, batch: Batch) -> tuple[Tensor, ...]:
+    def loss(self, batch: Batch, net: Net) -> tuple[Tensor, ...]:
         *reached, taken = batch.extras
         forward, inverse = self.errors(batch.actor, as_tree(reached), taken)
         return self.beta * forward + (1 - self.beta) * inverse, forward, inverse

@@ -18,7 +18,7 @@ from ppo_and_friends.config import BodyConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.bodies import make_body
-from ppo_and_friends.networks.net import initialize_orthogonal
+from ppo_and_friends.networks.net import Net, initialize_orthogonal
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.stats import Moments
 from ppo_and_friends.types import GroupSpec, TensorSpec, as_tree, leaves
@@ -70,7 +70,7 @@ class _Novelty(Bonus):
     def extras(self, rollout: Rollout, context: Context) -> tuple[Tensor, ...]:
         return leaves(rollout.reached)
 
-    def loss(self, batch: Batch) -> tuple[Tensor, ...]:
+    def loss(self, batch: Batch, net: Net) -> tuple[Tensor, ...]:
         error = self.error(batch.extras)
         return error, error
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree
+from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree, Views
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class GymEnv:
         """
         from ppo_and_friends.vector.gym_make import make_environment
         from ppo_and_friends.vector.gym_rows import Interface, Rows
+        from ppo_and_friends.vector.gym_views import views_of
         from ppo_and_friends.vector.gym_workers import Workers
 
         if self.workers < 0:
@@ -51,11 +52,13 @@ class GymEnv:
         build = partial(make_environment, self.id, self.kwargs, self.max_episode_steps, self.factory, render)
         first = build()
         interface = Interface.of(self.id, first)
+        views = views_of(first, self.id, interface.layout)
         if self.workers == 0:
-            return GymVec(Rows(interface, [first, *(build() for _ in range(rows - 1))]), rows, "gymnasium in process")
+            envs = [first, *(build() for _ in range(rows - 1))]
+            return GymVec(Rows(interface, envs), rows, "gymnasium in process", views)
         first.close()
         workers = Workers(interface, build, (self.factory,), rows, self.workers)
-        return GymVec(workers, rows, f"gymnasium, {workers.processes} worker processes")
+        return GymVec(workers, rows, f"gymnasium, {workers.processes} worker processes", views)
 
 
 class GymVec:
@@ -64,10 +67,10 @@ class GymVec:
     Tensors share the memory of the arrays that those write, so a step allocates nothing here.
     """
 
-    def __init__(self, backend: Any, rows: int, engine: str) -> None:
+    def __init__(self, backend: Any, rows: int, engine: str, views: Views | None = None) -> None:
         interface = backend.interface
         parts = tuple(part.spec() for part in interface.layout.parts)
-        group = GroupSpec(rows, parts, parts, interface.actions.spec(), interface.mask)
+        group = GroupSpec(rows, parts, parts, interface.actions.spec(), interface.mask, views=views)
         self.spec = Spec((group,), interface.name, engine, steps_per_second=interface.steps_per_second)
         self._backend, self._wanted = backend, (rows, interface.actions.columns)
         self._log: dict[str, Tensor] = {}

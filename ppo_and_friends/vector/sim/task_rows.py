@@ -50,6 +50,8 @@ class TaskRows:
             symmetric=observation.critic is observation.actor,
             logs=(*log, *self.counts),
             counts=self.counts,
+            views=getattr(task, "views", None),
+            mirror=getattr(task, "mirror", None),
         )
         pace = 1 / (task.model().opt.timestep * task.substeps)
         self.spec = Spec((group,), task.name, engine, sim.device, pace, self.recordable)
