@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ppo_and_friends.config import Activation, BodyConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.own import own_body
+from ppo_and_friends.networks.residual import halved, residual_layers
 from ppo_and_friends.types import TensorSpec, Tree, leaves
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -38,7 +39,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.axes, self.image = len(spec.shape), spec.dtype == torch.uint8
         sizes, channels, layers = list(spec.shape[1:]), spec.shape[0] if spec.shape else 1, []
-        if _fits(spec, config):
+        if config.residual and self.axes == 3:
+            layers = residual_layers(channels, config.residual)
+            channels, sizes = config.residual[-1], [halved(size, len(config.residual)) for size in sizes]
+        elif _fits(spec, config):
             convolution = (nn.Conv1d, nn.Conv2d)[self.axes - 2]
             for width, kernel, stride in config.convolutions:
                 layers += [convolution(channels, width, kernel, stride), ACTIVATIONS[config.activation]()]
