@@ -44,7 +44,7 @@ class RamGame(gymnasium.Env[np.ndarray, np.integer]):
         )
         self.console = ale_py.ALEInterface()
         self.console.setFloat("repeat_action_probability", 0.0)
-        self.rom = roms.get_rom_path(game)
+        self.rom = str(roms.get_rom_path(game))
         self.console.loadROM(self.rom)
         self.actions = self.console.getMinimalActionSet()
         self.fire = ale_py.Action.FIRE if ale_py.Action.FIRE in self.actions else None

@@ -110,7 +110,8 @@ class AtariVec:
         screens, rewards, terminated, truncated, info = self._games.step(chosen)
         if self._pictures is not None:
             self._screens, *_ = self._pictures.step(chosen)
-        obs, log, frames = self._obs(torch.from_numpy(screens)), {}, info["episode_frame_number"]
+        seen, log, frames = torch.from_numpy(screens), {}, info["episode_frame_number"]
+        obs = self._obs(seen)
         anew = terminated | truncated
         if self._config.life_loss_ends:  # a game that ended has begun anew, and its count of frames with it
             goes_on = terminated & ~truncated & (frames > self._frames)
@@ -119,9 +120,10 @@ class AtariVec:
         self._frames, final = frames, obs
         if anew.any():  # the last screens of other games mean nothing
             last = torch.from_numpy(info["final_obs"])
-            final = self._obs(torch.where(torch.from_numpy(anew)[:, None, None, None], last, obs.actor))
-        facts = (torch.from_numpy(part) for part in (rewards.astype(np.float32), terminated, truncated))
-        return (Step(obs, final, *facts, self._active, log),)
+            final = self._obs(torch.where(torch.from_numpy(anew)[:, None, None, None], last, seen))
+        reward = torch.from_numpy(rewards.astype(np.float32))
+        ends = torch.from_numpy(terminated), torch.from_numpy(truncated)
+        return (Step(obs, final, reward, *ends, self._active, log),)
 
     def _obs(self, screens: Tensor) -> Obs:
         return Obs(screens, screens, self._mask)
