@@ -12,6 +12,7 @@ from ppo_and_friends.config import Activation, BodyConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.own import own_body
 from ppo_and_friends.networks.residual import halved, residual_layers
+from ppo_and_friends.networks.split import Split
 from ppo_and_friends.types import TensorSpec, Tree, leaves
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -77,12 +78,18 @@ def _fits(spec: TensorSpec, config: BodyConfig) -> bool:
     return min(sizes) >= 1
 
 
+def _encoder(spec: TensorSpec, config: BodyConfig) -> nn.Module:
+    if config.split and len(spec.shape) == 1:
+        return Split(spec, config.split, config.split_hidden, ACTIVATIONS[config.activation])
+    return Encoder(spec, config)
+
+
 class Body(nn.Module):
     """Each part through its encoder, joined, then `config.hidden` layers, each followed by the activation."""
 
     def __init__(self, specs: tuple[TensorSpec, ...], config: BodyConfig) -> None:
         super().__init__()
-        self.encoders = nn.ModuleList(Encoder(spec, config) for spec in specs)
+        self.encoders = nn.ModuleList(_encoder(spec, config) for spec in specs)
         widths = [sum(int(encoder.features) for encoder in self.encoders), *config.hidden]  # type: ignore[arg-type]
         layers = []
         for width_in, width_out in pairwise(widths):
