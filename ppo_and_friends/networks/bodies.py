@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ppo_and_friends.config import Activation, BodyConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.own import own_body
+from ppo_and_friends.networks.residual import halved, residual_layers
+from ppo_and_friends.networks.split import Split
 from ppo_and_friends.types import TensorSpec, Tree, leaves
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -38,7 +40,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.axes, self.image = len(spec.shape), spec.dtype == torch.uint8
         sizes, channels, layers = list(spec.shape[1:]), spec.shape[0] if spec.shape else 1, []
-        if _fits(spec, config):
+        if config.residual and self.axes == 3:
+            layers = residual_layers(channels, config.residual)
+            channels, sizes = config.residual[-1], [halved(size, len(config.residual)) for size in sizes]
+        elif _fits(spec, config):
             convolution = (nn.Conv1d, nn.Conv2d)[self.axes - 2]
             for width, kernel, stride in config.convolutions:
                 layers += [convolution(channels, width, kernel, stride), ACTIVATIONS[config.activation]()]
@@ -74,12 +79,18 @@ def _fits(spec: TensorSpec, config: BodyConfig) -> bool:
     return min(sizes) >= 1
 
 
+def _encoder(spec: TensorSpec, config: BodyConfig) -> nn.Module:
+    if config.split and len(spec.shape) == 1:
+        return Split(spec, config.split, config.split_hidden, ACTIVATIONS[config.activation])
+    return Encoder(spec, config)
+
+
 class Body(nn.Module):
     """Each part through its encoder, joined, then `config.hidden` layers, each followed by the activation."""
 
     def __init__(self, specs: tuple[TensorSpec, ...], config: BodyConfig) -> None:
         super().__init__()
-        self.encoders = nn.ModuleList(Encoder(spec, config) for spec in specs)
+        self.encoders = nn.ModuleList(_encoder(spec, config) for spec in specs)
         widths = [sum(int(encoder.features) for encoder in self.encoders), *config.hidden]  # type: ignore[arg-type]
         layers = []
         for width_in, width_out in pairwise(widths):
