@@ -28,7 +28,7 @@ def screens() -> NetConfig:
 
 @experiment("BreakoutPixels")
 def breakout_pixels() -> Experiment:
-    """Break a wall with a ball, seen on the last four screens. Settings: rl-baselines3-zoo's. Not scored yet."""
+    """Break a wall with a ball, seen on the last four screens. Not scored yet."""
     from ppo_and_friends.vector.atari import AtariEnv
 
     return Experiment(
@@ -38,7 +38,7 @@ def breakout_pixels() -> Experiment:
 
 @experiment("PongPixels")
 def pong_pixels() -> Experiment:
-    """Table tennis to 21 points, seen on the last four screens. Settings: rl-baselines3-zoo's. Not scored yet."""
+    """Table tennis to 21 points, seen on the last four screens. Not scored yet."""
     from ppo_and_friends.vector.atari import AtariEnv
 
     return Experiment(env=AtariEnv(game="pong"), num_timesteps=10_000_000, envs_per_proc=8, ppo=GAMES, net=screens())
@@ -46,7 +46,7 @@ def pong_pixels() -> Experiment:
 
 @experiment("BreakoutRAM")
 def breakout_ram() -> Experiment:
-    """Break a wall with a ball, known by the console's memory after the last four decisions. Not scored yet."""
+    """Break a wall with a ball, known by the console's memory after four decisions. Not scored yet."""
     from environments.atari_ram import RamGame
     from ppo_and_friends.vector.gym_vec import GymEnv
 

@@ -16,14 +16,10 @@ from toys import BOX, MULTI_DISCRETE, NET, Toy, experiment
 
 from ppo_and_friends import accelerate as accelerating
 from ppo_and_friends.accelerate import accelerate, compiled, repays
-<<<<<<< HEAD
-from ppo_and_friends.addons.base import Addon
-from ppo_and_friends.comm import Comm, SoloComm
-=======
 from ppo_and_friends.addons.base import Addon, Context
 from ppo_and_friends.addons.icm import ICM
 from ppo_and_friends.addons.rnd import RND
->>>>>>> w-icm
+from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import BodyConfig, Experiment
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.ppo import PPO

@@ -40,15 +40,9 @@ def trained(iterations: int, **changes: Any) -> tuple[PPO, list[dict[str, float]
 @gpu
 @pytest.mark.parametrize("addons", [(), (ICM(weight=linear(1.0, 0.0)), RND())], ids=["", "bonuses"])
 @pytest.mark.parametrize("compiled", ["off", "on"])
-<<<<<<< HEAD
-def test_recorded_iterations_are_those_of_plain_ones(compiled: str) -> None:
-    plain, one, _ = trained(7, cuda_graphs="off", compile=compiled)
-    recorded, other, said = trained(7, compile=compiled)
-=======
 def test_recorded_iterations_are_those_of_plain_ones(compiled: str, addons: tuple[Any, ...]) -> None:
-    plain, one, _ = trained(7, cuda_graphs="off", addons=addons)
+    plain, one, _ = trained(7, cuda_graphs="off", compile=compiled, addons=addons)
     recorded, other, said = trained(7, compile=compiled, addons=addons)
->>>>>>> w-icm
     parts = (recorded.collect, recorded.digest, recorded.groups[0].learner.epoch)
     assert len(said) == (compiled == "on"), said
     assert all(isinstance(part, Recorded) and part.graph is not None for part in parts)
