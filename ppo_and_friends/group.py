@@ -17,7 +17,7 @@ from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rollout import Rollout, Targets
 from ppo_and_friends.rows import Rows
 from ppo_and_friends.schedules import Progress
-from ppo_and_friends.stats import EpisodeTracker, Moments
+from ppo_and_friends.stats import EpisodeTracker, Moments, RecentEpisodes
 from ppo_and_friends.targets import (
     SUMS,
     advantage_sums,
@@ -45,7 +45,7 @@ class Group:
         first_row, total_rows = int(counts[: comm.rank].sum()), int(counts.sum())
         self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, spec.rows, first_row, total_rows)
         self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
-        self.tracker = EpisodeTracker(spec.rows, generator.device)
+        self.tracker, self.recent = EpisodeTracker(spec.environments, generator.device), RecentEpisodes()
         self.extra = SUMS + EPISODES + len(spec.logs)
         self._reported = [(name, name in spec.counts) for name in spec.logs]
         self.carry = self.net.critic_core.start(spec.rows).to(generator.device)

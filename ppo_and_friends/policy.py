@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,10 +63,16 @@ class RandomPolicy:
         return torch.stack([part.argmax(-1) for part in weights.split(list(space.sizes), -1)], -1), None
 
 
-def predict(env: VecEnv, policy: NetPolicy, observation: Any) -> Any:
+def predict(env: VecEnv, policies: Sequence[NetPolicy], observation: Any, agent: str = "") -> Any:
     """See `PPO.predict`."""
-    spec = env.spec.groups[0]
-    encode = getattr(env, "encode", None)
+    every = [name for group in env.spec.groups for name in group.agents]
+    if agent and agent not in every:
+        raise UserError(f"{env.spec.task} has no agent '{agent}', only {', '.join(every)}.")
+    number = next((index for index, group in enumerate(env.spec.groups) if agent in group.agents), 0)
+    spec, policy = env.spec.groups[number], policies[number]
+    seat = getattr(env, "seat", None)  # of environments whose agents see and do different things
+    interface = env if seat is None else seat(agent or spec.agents[0])
+    encode = getattr(interface, "encode", None)
     if encode is not None:
         tree, batched = encode(observation)
     else:
@@ -84,6 +91,6 @@ def predict(env: VecEnv, policy: NetPolicy, observation: Any) -> Any:
     obs = Obs(tree_map(lambda part: part.to(device), tree), tree, mask.to(device))
     actions, _ = policy.act(obs, policy.start(rows), torch.ones(rows, dtype=torch.bool, device=device))
     actions = actions.cpu().numpy()
-    decode = getattr(env, "decode", None)
+    decode = getattr(interface, "decode", None)
     done = decode(actions) if decode is not None else list(actions)
     return np.asarray(done) if batched else done[0]
