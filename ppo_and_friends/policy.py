@@ -86,7 +86,9 @@ def predict(env: VecEnv, policies: Sequence[NetPolicy], observation: Any, agent:
                 f"The observation has shape {tuple(part.shape[1:])}, but the policy was trained on {wanted.shape}."
             )
     rows = len(parts[0])
-    mask = torch.ones(rows, spec.mask, dtype=torch.bool)
+    legal = getattr(interface, "legal", None)  # flags that come with an observation
+    flags = legal(observation) if legal is not None else None
+    mask = torch.ones(rows, spec.mask, dtype=torch.bool) if flags is None else flags
     device = policy.generator.device
     obs = Obs(tree_map(lambda part: part.to(device), tree), tree, mask.to(device))
     actions, _ = policy.act(obs, policy.start(rows), torch.ones(rows, dtype=torch.bool, device=device))
