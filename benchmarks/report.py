@@ -48,6 +48,12 @@ SECTIONS = {
         "`python benchmarks/overhead.py`",
         "Launchers as they stand, with everything on at its default, beside their bare iterations.",
     ),
+    "agents": (
+        "Several agents",
+        "`python benchmarks/agents.py`",
+        "Steps of environments of several agents as rows of tensors, beside bare loops over the same environments, in a "
+        "second of one process.",
+    ),
     "collector": ("Collector", "`python benchmarks/collector.py`", "Stepping and recording, beside the bare engine."),
 }
 SCORES = ("Scores", "`python benchmarks/scores.py NAME...`", "Whole deterministic episodes after training.")

@@ -31,7 +31,7 @@ class Side:
         for flag in ("terminated", "truncated", "active"):
             self.buffers[flag] = np.zeros(rows, np.bool_)
         self.terminated, self.truncated = self.buffers["terminated"], self.buffers["truncated"]
-        self.active = self.buffers["active"]
+        self.active, self.there = self.buffers["active"], np.zeros(rows, np.bool_)  # in this step, and after it
         self.mask = self.buffers["mask"] = np.ones((rows, interface.mask), np.bool_)
         self.buffers["final_mask"] = np.ones((rows, interface.mask), np.bool_)
         self.log: dict[str, np.ndarray] = {}
@@ -49,19 +49,20 @@ class Side:
 
     def clear(self) -> None:
         """Before a step: nothing has happened yet."""
-        for flags in (self.terminated, self.truncated, self.active):
-            flags.fill(False)
+        self.terminated.fill(False)
+        self.truncated.fill(False)
+        np.copyto(self.active, self.there)
         self.reward.fill(0.0)
         for key, column in self.log.items():
             column.fill(log_default(key))
 
     def observe(self, slot: int, row: int, observation: Any, info: Mapping[str, Any]) -> None:
-        """Write what one agent sees and may do."""
-        member = self.interface.members[slot]
+        """Write what one agent that is there sees and may do."""
+        self.there[row] = True
         if not self.interface.mask:
             self.write[slot](row, observation)
             return
-        observation, flags = member.split(observation)
+        observation, flags = self.interface.members[slot].split(observation)
         self.write[slot](row, observation)
         flags = info.get(MASK) if flags is None else flags
         if flags is None:  # who says nothing forbids nothing
@@ -82,6 +83,7 @@ class Side:
 
     def vanish(self, row: int) -> None:
         """An agent is not there: it sees nothing, and may do anything."""
+        self.there[row] = False
         for array in self.own:
             array[row] = 0
         self.mask[row] = True

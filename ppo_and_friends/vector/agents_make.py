@@ -6,7 +6,7 @@ import copy
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -105,6 +105,7 @@ class TupleAgents:
         self.possible_agents = [f"agent_{number}" for number in range(len(env.action_space))]
         self.agents: list[str] = []
         self._last: dict[str, Any] = {}
+        self._nobody = dict.fromkeys(self.possible_agents, False)
         self._mode = {"mode": "rgb_array"} if _takes_mode(env) else {}
         if hasattr(env.unwrapped, "state") and hasattr(env.unwrapped, "state_space"):
             self.state, self.state_space = env.unwrapped.state, env.unwrapped.state_space
@@ -118,26 +119,29 @@ class TupleAgents:
     def reset(self, seed: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         observations, info = self.env.reset(seed=seed)
         self.agents = self.possible_agents[:]
-        self._last = dict.fromkeys(self.agents)
         return self._each(observations), self._infos(info)
 
     def step(self, actions: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-        self._last |= actions  # those that are done go on with their last: the environment wants all
+        # Those that are done go on with their last: the environment wants all.
+        self._last = actions if len(actions) == len(self.possible_agents) else {**self._last, **actions}
         observations, rewards, terminated, truncated, info = self.env.step(tuple(self._last.values()))
-        ends = self._each(terminated), self._each(truncated)
+        ends = self._flags(terminated), self._flags(truncated)
         if terminated is not False or truncated is not False:
             self.agents = [agent for agent in self.agents if not (ends[0][agent] or ends[1][agent])]
         return self._each(observations), self._each(rewards), *ends, self._infos(info)
 
     def _each(self, values: Any) -> dict[str, Any]:
-        """One for each agent, of one for each agent or one for all."""
-        if not isinstance(values, Iterable):
-            return dict.fromkeys(self.possible_agents, values)
         return dict(zip(self.possible_agents, values, strict=True))
 
+    def _flags(self, flags: Any) -> dict[str, Any]:
+        """One for each agent, of one for each agent or one for all."""
+        if flags is False:
+            return self._nobody
+        return dict.fromkeys(self.possible_agents, flags) if np.ndim(flags) == 0 else self._each(flags)
+
     def _infos(self, info: Any) -> dict[str, Any]:
-        if not isinstance(info, dict):
-            return self._each(info)
+        if not info or not isinstance(info, dict):
+            return self._each(info) if info else {}
         masks = info.get("action_mask")
         if masks is None:
             return dict.fromkeys(self.possible_agents, info)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ppo_and_friends.errors import EnvironmentFailure, UserError
+from ppo_and_friends.vector import object_state
 from ppo_and_friends.vector.agents_arrays import Side
 from ppo_and_friends.vector.agents_spaces import GroupInterface
 from ppo_and_friends.vector.gym_make import cannot_draw
 from ppo_and_friends.vector.gym_rows import MASK, row_seed
+from ppo_and_friends.vector.gym_state import CannotSave
 
 
 class AgentRows:
@@ -22,17 +24,29 @@ class AgentRows:
         name: of the environment, for messages.
         groups: its agents.
         envs: each with the methods of a ParallelEnv.
+        build: makes another one.
         limit: steps after which an environment is truncated; 0 for no other end than its own.
     """
 
-    def __init__(self, name: str, groups: tuple[GroupInterface, ...], envs: list[Any], limit: int = 0) -> None:
-        self.name, self.envs, self.limit = name, envs, limit
+    def __init__(
+        self, name: str, groups: tuple[GroupInterface, ...], envs: list[Any], build: Callable[[], Any], limit: int = 0
+    ) -> None:
+        self.name, self.envs, self.build, self.limit = name, envs, build, limit
+        self._spare: Any = None
         self.sides = [Side(group, len(envs)) for group in groups]
         self.seats = {
             member.agent: (number, side, slot)
             for number, side in enumerate(self.sides)
             for slot, member in enumerate(side.interface.members)
         }
+        # {agent: (group, its arrays, which of its agents, row, how it is written where there are no flags)}
+        self._places = [
+            {
+                agent: (group, side, slot, number * side.size + slot, None if side.interface.mask else side.write[slot])
+                for agent, (group, side, slot) in self.seats.items()
+            }
+            for number in range(len(envs))
+        ]
         self.clock = 0
         self.started = [0] * len(envs)  # the clock at each environment's last reset
         self.live: list[list[str]] = [[] for _ in envs]
@@ -87,34 +101,36 @@ class AgentRows:
         return True
 
     def _step(self, number: int, decoded: list[list[Any]]) -> None:
-        env, live, seats = self.envs[number], self.live[number], self.seats
-        given = {}
-        for agent in live:
-            group, side, slot = seats[agent]
-            given[agent] = decoded[group][number * side.size + slot]
+        env, live, places = self.envs[number], self.live[number], self._places[number]
+        given = {agent: decoded[places[agent][0]][places[agent][3]] for agent in live}
         agent = "any agent"
         try:
             observations, rewards, terminated, truncated, infos = env.step(given)
             for agent in live:
-                _, side, slot = seats[agent]
-                row = number * side.size + slot
-                info = infos.get(agent, {})
-                side.active[row] = True
-                side.reward[row] = rewards.get(agent, 0.0)
-                if agent in observations:
-                    side.observe(slot, row, observations[agent], info)
-                if terminated.get(agent, False):
-                    side.terminated[row] = self._cut = True
-                elif truncated.get(agent, False):
-                    side.truncated[row] = self._cut = True
-                if info:
-                    side.note(row, info)
+                _, side, slot, row, write = places[agent]
+                side.reward[row] = rewards[agent]
+                if write is not None:
+                    write(row, observations[agent])
+                elif agent in observations:
+                    side.observe(slot, row, observations[agent], infos.get(agent, {}))
+            if infos or True in terminated.values() or True in truncated.values():
+                self._note(number, terminated, truncated, infos)
             if env.agents != live:
                 self._change(number, observations, infos)
         except Exception as error:
             raise self._failure(number, str(agent), f"{type(error).__name__}: {error}") from error
         if self.limit and self.clock - self.started[number] >= self.limit and number not in self._over:
             self._over.append(number)
+
+    def _note(self, number: int, terminated: Mapping[str, Any], truncated: Mapping[str, Any], infos: Any) -> None:
+        """Ends and named numbers."""
+        for agent in self.live[number]:
+            _, side, _, row, _ = self._places[number][agent]
+            if terminated.get(agent, False):
+                side.terminated[row] = self._cut = True
+            elif truncated.get(agent, False):
+                side.truncated[row] = self._cut = True
+            side.note(row, infos.get(agent, {}))
 
     def _change(self, number: int, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
         """Agents left or came."""
@@ -199,10 +215,35 @@ class AgentRows:
     # ---- the rest
 
     def state(self) -> dict[str, Any] | None:
-        return None
+        """Everything the next steps depend on; None where one environment holds something that cannot be saved."""
+        try:
+            envs = [object_state.save(env) for env in self.envs]
+            self._spare = self._spare or self.build()
+            object_state.load(self._spare, envs[0])  # another would not know either what this one cannot
+        except CannotSave:
+            return None
+        return {"clock": self.clock, "started": list(self.started), "envs": envs}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Go on where `state` was taken, with as many environments.
+
+        Raises:
+            UserError: the state is of other environments.
+        """
+        if len(state["envs"]) != len(self.envs):
+            raise UserError(
+                f"The saved state has {len(state['envs'])} environments of {self.name}, not {len(self.envs)}."
+            )
+        self.clock, self.started = state["clock"], list(state["started"])
+        for number, (env, saved) in enumerate(zip(self.envs, state["envs"], strict=True)):
+            try:
+                object_state.load(env, saved)
+            except CannotSave as error:
+                raise UserError(f"The saved state is not of {self.name} as it is made now ({error}).") from error
+            self.live[number] = list(env.agents)
+            for agent, (_, side, _, row, _) in self._places[number].items():
+                side.vanish(row)
+                side.there[row] = agent in self.live[number]
 
     def frame(self, number: int) -> np.ndarray:
         """`[height, width, 3]` uint8 of one environment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -56,9 +57,10 @@ class MultiAgentEnv:
 
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise UserError(f"env.max_episode_steps is {self.max_episode_steps}; give 1 or more.")
-        envs = [make_agents(self.id, self.kwargs, self.factory, render) for _ in range(rows)]
+        build = partial(make_agents, self.id, self.kwargs, self.factory, render)
+        envs = [build() for _ in range(rows)]
         groups = read_groups(self.id, envs[0], Settings(self.critic, self.agent_ids, self.groups, self.separate))
-        return MultiAgentVec(AgentRows(self.id, groups, envs, self.max_episode_steps or 0))
+        return MultiAgentVec(AgentRows(self.id, groups, envs, build, self.max_episode_steps or 0))
 
 
 class MultiAgentVec:
