@@ -51,8 +51,8 @@ SECTIONS = {
     "agents": (
         "Several agents",
         "`python benchmarks/agents.py`",
-        "Steps of environments of several agents as rows of tensors, beside bare loops over the same environments, in a "
-        "second of one process.",
+        "Environments of several agents as rows of tensors, beside bare loops over the same environments: steps of "
+        "environments in a second of one process.",
     ),
     "collector": ("Collector", "`python benchmarks/collector.py`", "Stepping and recording, beside the bare engine."),
 }

@@ -14,7 +14,7 @@ from ppo_and_friends.schedules import linear
 
 @experiment("LevelBasedForaging")
 def level_based_foraging() -> Experiment:
-    """Three players gather two foods on 8x8 cells, some only together; a team's return of 1 is all of it.
+    """Three players gather two foods on 8x8 cells, some only together; a return of 1 is all of it.
 
     Players learn from the sum of their rewards, which is the score. An end for want of time is bootstrapped, because no
     player sees the time.
@@ -36,7 +36,7 @@ def level_based_foraging() -> Experiment:
             epochs=5,
             minibatches=4,
             steps_per_row=128,
-            entropy_weight=linear(0.01, 0.001),
+            entropy_weight=linear(0.01, 0.0),
             normalize_values=True,
         ),
         net=net(128, 128),
@@ -75,7 +75,7 @@ def _warehouse(name: str) -> Experiment:
             epochs=5,
             minibatches=4,
             steps_per_row=128,
-            entropy_weight=linear(0.02, 0.002),
+            entropy_weight=linear(0.02, 0.0),
             normalize_values=True,
         ),
         net=net(128, 128),
@@ -102,7 +102,7 @@ def simple_spread() -> Experiment:
             epochs=10,
             minibatches=2,
             steps_per_row=75,
-            entropy_weight=linear(0.01, 0.001),
+            entropy_weight=linear(0.01, 0.0),
             normalize_values=True,
         ),
         net=net(64, 64),
@@ -113,7 +113,7 @@ def simple_spread() -> Experiment:
 
 @experiment("SimpleTag")
 def simple_tag() -> Experiment:
-    """Three hunters, with one policy, catch a faster prey, with another; 10 to each of them for a touch, -10 to it."""
+    """Three hunters share a policy and catch a faster prey; each touch is 10 to all of them, -10 to it."""
     from ppo_and_friends.vector.multi_agent import MultiAgentEnv
 
     return Experiment(
@@ -125,7 +125,7 @@ def simple_tag() -> Experiment:
             epochs=10,
             minibatches=2,
             steps_per_row=75,
-            entropy_weight=linear(0.01, 0.001),
+            entropy_weight=linear(0.01, 0.0),
             normalize_values=True,
         ),
         net=net(64, 64),

@@ -31,7 +31,7 @@ class Request:
     """What is asked for, beside the settings."""
 
     environment: Annotated[str, tyro.conf.arg(aliases=["-e"])] = ""
-    """An experiment's name (see --list), FILE.py:NAME of a launcher of your own, or gymnasium:ID."""
+    """An experiment's name (see --list), FILE.py:NAME of a launcher of your own, gymnasium:ID, or pettingzoo:ID."""
     list: bool = False
     """Show every experiment with one line each, and end."""
     print_config: bool = False

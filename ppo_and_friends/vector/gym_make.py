@@ -77,7 +77,7 @@ def refuse_team(name: str, env: Any) -> None:
     agents = getattr(env, "possible_agents", None) or (tuple(env.action_space) if is_team(env) else ())
     if agents:
         raise UserError(
-            f"{name} has {len(agents)} agents and needs an action of each: use MultiAgentEnv in place of GymEnv."
+            f"{name} has {len(agents)} agents and needs an action of each: use MultiAgentEnv, or -e pettingzoo:ID."
         )
 
 
