@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,10 @@ def test_a_team_shares_its_reward_but_scores_do_not() -> None:
     group = ppo.groups[0]
     shared, _, sums = group.prepare(rollout, ppo.progress)
     assert shared.rewards[:, :3].tolist() == [[12] * 3, [14] * 3, [3] * 3, [28] * 3, [30] * 3, [6] * 3]
+    noisy = dataclasses.replace(rollout, rewards=rollout.rewards.masked_fill(~rollout.active, 99.0))
+    addon = group.addons[-1]
+    again = addon.transform(noisy, None).rewards  # type: ignore[operator]
+    assert torch.equal(again, shared.rewards), "who is absent earns nothing"
     assert sums[-3:].tolist() == [4, 4 * 93, 4 * 6], "episodes of teams, their returns as they were given, their steps"
 
 

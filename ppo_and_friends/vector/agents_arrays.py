@@ -6,7 +6,7 @@ to come) has a row of zeros that is not active.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from ppo_and_friends.vector.gym_rows import MASK, log_default
 class Side:
     """The arrays of one group, and how they are written."""
 
-    def __init__(self, interface: GroupInterface, environments: int) -> None:
+    def __init__(self, interface: GroupInterface, environments: int, states: list[np.ndarray]) -> None:
+        """`states` `[environments, ...]` are those of env.critic state."""
         self.interface, self.size = interface, len(interface.members)
         rows = environments * self.size
         self.buffers: dict[str, np.ndarray] = {}
@@ -45,7 +46,10 @@ class Side:
         self.floats = [array.reshape(-1) for array in (*self.seen, self.reward) if array.dtype != np.uint8]
         sizes = np.asarray(interface.members[0].actions.sizes or (0,))
         self.flags_from = np.cumsum(sizes) - sizes  # where each action column's flags begin
-        self.fill = _critic_filler(interface, environments)
+        self._views: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for kind in ("obs", "final"):
+            critic = [self.buffers[f"{kind}_critic{index}"] for index in range(len(interface.critic_parts))]
+            self._views[kind] = _critic_views(interface, environments, self.buffers[f"{kind}0"], critic, states)
 
     def clear(self) -> None:
         """Before a step: nothing has happened yet."""
@@ -94,31 +98,25 @@ class Side:
             np.copyto(self.buffers[f"final{index}"], array)
         np.copyto(self.buffers["final_mask"], self.mask)
 
-    def look(self, kind: str, states: list[np.ndarray]) -> None:
-        """Let the critic see, after all agents do; `states` `[environments, ...]` are those of env.critic state."""
-        if self.fill is not None:
-            critic = [self.buffers[f"{kind}_critic{index}"] for index in range(len(self.interface.critic_parts))]
-            self.fill(self.buffers[f"{kind}0"], critic, states)
+    def look(self, kind: str) -> None:
+        """Let the critic see, after all agents do."""
+        for mine, seen in self._views[kind]:
+            np.copyto(mine, seen)
 
 
-Filler = Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None]
-
-
-def _critic_filler(interface: GroupInterface, environments: int) -> Filler | None:
-    """A function of (observations `[rows, columns]`, the critic's arrays, states) that fills the second."""
+def _critic_views(
+    interface: GroupInterface, environments: int, seen: np.ndarray, critic: list[np.ndarray], states: list[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What the critic sees, as pairs of views: (of its arrays, of what is copied there)."""
     size, width = len(interface.members), interface.vector
-
-    def state(_: np.ndarray, critic: list[np.ndarray], states: list[np.ndarray]) -> None:
-        for mine, whole in zip(critic, states, strict=True):
-            mine.reshape(environments, size, *whole.shape[1:])[:] = whole[:, None]
-
-    def joined(seen: np.ndarray, critic: list[np.ndarray], _: list[np.ndarray]) -> None:
-        own = seen[:, :width].reshape(environments, 1, size * width)
-        critic[0].reshape(environments, size, -1)[..., : size * width] = own
-
-    def agent_state(seen: np.ndarray, critic: list[np.ndarray], states: list[np.ndarray]) -> None:
-        joined(seen, critic, states)
-        critic[0][:, size * width : -size] = seen[:, :width]
-        critic[0].reshape(environments, size, -1)[..., -size:] = np.eye(size)
-
-    return {"own": None, "state": state, "joined": joined, "agent_state": agent_state}[interface.critic]
+    if interface.critic == "own":
+        return []
+    if interface.critic == "state":
+        pairs = zip(critic, states, strict=True)
+        return [(mine.reshape(environments, size, *whole.shape[1:]), whole[:, None]) for mine, whole in pairs]
+    own, mine = seen.reshape(environments, size, -1)[..., :width], critic[0].reshape(environments, size, -1)
+    joined = mine[..., : size * width].reshape(environments, size, size, width), own[:, None]
+    if interface.critic == "joined":
+        return [joined]
+    mine[..., -size:] = np.eye(size)
+    return [joined, (mine[..., size * width : -size], own)]

@@ -128,7 +128,8 @@ class TupleAgents:
         ends = self._flags(terminated), self._flags(truncated)
         if terminated is not False or truncated is not False:
             self.agents = [agent for agent in self.agents if not (ends[0][agent] or ends[1][agent])]
-        return self._each(observations), self._each(rewards), *ends, self._infos(info)
+        infos = self._infos(info) if info else {}
+        return self._each(observations), self._each(rewards), *ends, infos
 
     def _each(self, values: Any) -> dict[str, Any]:
         return dict(zip(self.possible_agents, values, strict=True))
@@ -140,8 +141,8 @@ class TupleAgents:
         return dict.fromkeys(self.possible_agents, flags) if np.ndim(flags) == 0 else self._each(flags)
 
     def _infos(self, info: Any) -> dict[str, Any]:
-        if not info or not isinstance(info, dict):
-            return self._each(info) if info else {}
+        if not isinstance(info, dict):
+            return self._each(info)
         masks = info.get("action_mask")
         if masks is None:
             return dict.fromkeys(self.possible_agents, info)

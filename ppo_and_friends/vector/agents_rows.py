@@ -33,7 +33,10 @@ class AgentRows:
     ) -> None:
         self.name, self.envs, self.build, self.limit = name, envs, build, limit
         self._spare: Any = None
-        self.sides = [Side(group, len(envs)) for group in groups]
+        layout = groups[0].state
+        states = [np.zeros((len(envs), *part.shape), part.dtype) for part in layout.parts] if layout else []
+        self._write_state = layout.writer(states) if layout else None
+        self.sides = [Side(group, len(envs), states) for group in groups]
         self.seats = {
             member.agent: (number, side, slot)
             for number, side in enumerate(self.sides)
@@ -53,9 +56,6 @@ class AgentRows:
         self._over: list[int] = []  # environments that ended in this step
         self._gone: list[tuple[Side, int]] = []  # rows of agents that are no longer there
         self._cut = False
-        layout = groups[0].state
-        self._states = [np.zeros((len(envs), *part.shape), part.dtype) for part in layout.parts] if layout else []
-        self._write_state = layout.writer(self._states) if layout else None
 
     def reset(self, seed: int) -> None:
         """Start every environment anew, environment e seeded from (seed, e)."""
@@ -176,7 +176,7 @@ class AgentRows:
                 except Exception as error:
                     raise self._failure(number, "any agent", f"state: {type(error).__name__}: {error}") from error
         for side in self.sides:
-            side.look(kind, self._states)
+            side.look(kind)
 
     # ---- failures
 
