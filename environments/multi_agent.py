@@ -1,7 +1,8 @@
 """Several agents with a shared policy each group (MAPPO): `pip install ".[multi-agent]"` brings the environments.
 
 arXiv:2103.01955 (MAPPO) and arXiv:2006.07869 (the same on foraging and warehouses) are where the settings begin. Scores
-are returns of teams, the sum over agents.
+are returns of teams, the sum over agents. Those of foraging and warehouses are of sampled actions, as in EPyMARL, whose
+MAPPO samples in its tests too: `--test_explore`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def level_based_foraging() -> Experiment:
         ),
         net=net(128, 128),
         addons=(TeamReward(),),
-        evaluation=EvaluationConfig(every=10, episodes=50),
+        evaluation=EvaluationConfig(every=10, episodes=50, sample=True),
     )
 
 
@@ -79,7 +80,7 @@ def _warehouse(name: str) -> Experiment:
             normalize_values=True,
         ),
         net=net(128, 128),
-        evaluation=EvaluationConfig(every=10, episodes=16),
+        evaluation=EvaluationConfig(every=10, episodes=16, sample=True),
     )
 
 

@@ -149,6 +149,9 @@ class EvaluationConfig:
     episodes: int = 10
     max_episode_steps: int = 100_000
     """An episode that is still going after so many steps is cut, and this is said."""
+    sample: bool = False
+    """Sample actions rather than take the most likely, as --test_explore does: for teams that wait for each other for
+    ever where each always does the same."""
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,10 @@ def settings_of_state(state: dict[str, Any], experiment: Experiment, reference: 
 
 
 def _overridden(saved: Any, default: Any, asked: Any) -> Any:
-    """`saved` with the entries in which `asked` is not `default`."""
+    """`saved` with the entries in which `asked` is not `default`, and those that it is too old to have."""
     if isinstance(saved, dict) and isinstance(asked, dict) and isinstance(default, dict):
         return {
-            name: _overridden(saved.get(name), default.get(name), asked.get(name, saved.get(name)))
+            name: _overridden(saved.get(name, asked.get(name)), default.get(name), asked.get(name, saved.get(name)))
             for name in dict.fromkeys((*saved, *asked))
         }
     return saved if asked == default else asked

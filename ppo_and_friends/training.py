@@ -158,7 +158,7 @@ class Training:
             self.evaluation_env = ppo.evaluation_env(rows)
         result = evaluate(
             self.evaluation_env,
-            ppo.policies(),
+            ppo.policies(not settings.sample),
             settings.episodes,
             evaluation_seed(ppo.seed, ppo.iteration),
             ppo.comm,

@@ -167,6 +167,16 @@ def test_training_evaluates_logs_and_shows_all_groups(tmp_path: Path, capsys: py
         ppo.predict([1.0, 1.0], agent="wolf")
 
 
+def test_an_evaluation_may_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, policies = list[bool](), PPO.policies
+    monkeypatch.setattr(PPO, "policies", lambda ppo, likely=True: asked.append(likely) or policies(ppo, likely))
+    for sample in (True, False):
+        ppo = made(steps=64)
+        ppo.experiment = dataclasses.replace(ppo.experiment, evaluation=EvaluationConfig(1, 2, sample=sample))
+        ppo.learn()
+    assert asked == [False, True]
+
+
 def test_pictures_and_first_lines_count_environments() -> None:
     env = HuntVec(Hunt(), 3)
     assert mosaic(env, 9).frame(0).shape == (8, 8, 3)
