@@ -54,6 +54,12 @@ SECTIONS = {
         "The whole training loop of a launcher with two layers in actor and critic, the second a core, beside the same "
         "without memory.",
     ),
+    "agents": (
+        "Several agents",
+        "`python benchmarks/agents.py`",
+        "Environments of several agents as rows of tensors, beside bare loops over the same environments: steps of "
+        "environments in a second of one process.",
+    ),
     "collector": ("Collector", "`python benchmarks/collector.py`", "Stepping and recording, beside the bare engine."),
 }
 SCORES = ("Scores", "`python benchmarks/scores.py NAME...`", "Whole deterministic episodes after training.")

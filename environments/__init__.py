@@ -8,6 +8,7 @@ FAMILIES = (
     "mujoco_on_gpu",
     "isaac",
     "atari",
+    "multi_agent",
     "curiosity",
     "symmetry",
 )

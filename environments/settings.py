@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ppo_and_friends.config import Activation, BodyConfig, EvaluationConfig, Experiment, NetConfig, PPOConfig
+from ppo_and_friends.config import BodyConfig, EvaluationConfig, Experiment, NetConfig, PPOConfig
+from ppo_and_friends.net_config import Activation
 from ppo_and_friends.schedules import constant, linear
 
 

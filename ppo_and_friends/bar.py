@@ -115,7 +115,7 @@ class BarDisplay:
         return [self._block(part, ">8") for part in (shares, *parts) if part]
 
     def _values(self, names: Mapping[str, str]) -> dict[str, str]:
-        return {label: number(self._standing.latest.get(name)) for label, name in names.items()}
+        return {label: self._standing.value(name) for label, name in names.items()}
 
     def _block(self, values: Mapping[str, str], cell: str) -> Block:
         """Labels and values; `cell` gives the values a least width, so that nothing moves as digits come and go."""

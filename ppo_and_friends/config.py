@@ -7,49 +7,14 @@ is a flag (`--ppo.NAME`), an entry of `config.json` and a keyword argument at on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ppo_and_friends.core_config import CoreConfig
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.net_config import BodyConfig, CoreConfig, Custom
 from ppo_and_friends.schedules import Schedule, constant
 
-Activation = Literal["tanh", "relu", "leaky_relu", "elu", "silu", "gelu"]
-Custom = str | Callable[..., Any]  # "path/to/file.py:Name", "package.module:Name", or the callable itself
-
 INFINITE = (-math.inf, math.inf)
-
-
-@dataclass(frozen=True)
-class BodyConfig:
-    """Layers between an observation and the heads."""
-
-    hidden: tuple[int, ...] = (64, 64)
-    """Widths of the fully connected layers; empty for none."""
-    convolutions: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-    """(channels, kernel, stride) of each convolution, for observations of two (1-d) or three (2-d) axes."""
-    residual: tuple[int, ...] = ()
-    """Channels of each section of a residual network (arXiv:1802.01561: 16 32 32) in the place of the convolutions, for
-    observations of three axes."""
-    split: str = ""
-    """Parts of a vector that have layers of their own before they are joined: "27" (columns before the 27th, and the
-    rest), "0:27,27:60" (slices), "joints,feet" (entries of a Dict, and the rest), "each" (every entry of a Dict)."""
-    split_hidden: tuple[int, ...] = (64,)
-    """Widths of those layers."""
-    activation: Activation = "tanh"
-    custom: Custom = ""
-    """A body of your own, FILE.py:NAME or a callable: called with (specs, config), returns a module whose
-    forward takes the observation's tensors and which has an attribute `features`, the width of its output."""
-
-    def __post_init__(self) -> None:
-        sizes = (
-            *self.hidden,
-            *self.split_hidden,
-            *self.residual,
-            *(number for layer in self.convolutions for number in layer),
-        )
-        _require(all(size >= 1 for size in sizes), "net", f"of sizes {sizes}", "made of layers of 1 or more")
 
 
 @dataclass(frozen=True)
@@ -164,6 +129,9 @@ class EvaluationConfig:
     episodes: int = 10
     max_episode_steps: int = 100_000
     """An episode that is still going after so many steps is cut, and this is said."""
+    sample: bool = False
+    """Sample actions rather than take the most likely, as --test_explore does: for teams that wait for each other for
+    ever where each always does the same."""
 
 
 @dataclass(frozen=True)

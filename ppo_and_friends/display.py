@@ -49,9 +49,12 @@ class Display(Protocol):
 
 def first_lines(spec: Spec, device: str, comm: Comm, threads: int) -> str:
     """Task, engine, device, ranks and threads, before anything else happens; and whether ranks lack cores."""
-    rows, ranks, cores = spec.groups[0].rows, comm.local_size, comm.local_cores
+    group, ranks, cores = spec.groups[0], comm.local_size, comm.local_cores
+    agents, rows = sum(len(other.agents) for other in spec.groups), _count(group.rows, "row")
+    if agents > 1:
+        rows = f"{_count(group.environments, 'environment')} of {agents} agents"
     line = (
-        f"{spec.task} on {spec.engine}: device {device}, {_count(comm.size, 'rank')} of {_count(rows, 'row')} "
+        f"{spec.task} on {spec.engine}: device {device}, {_count(comm.size, 'rank')} of {rows} "
         f"and {_count(threads, 'thread')} each{route(comm, device)}"
     )
     if ranks <= cores:
@@ -130,6 +133,12 @@ class Standing:
         """The time that the rest takes at this rate."""
         return _clock(max(0, self.total - self.timesteps) / self.rate) if self.rate else "-"
 
+    def value(self, name: str) -> str:
+        """The last value of a metric; of each group, `a/b`, where there are several."""
+        if name in self.latest:
+            return number(self.latest[name])
+        return "/".join(number(value) for key, value in self.latest.items() if key.endswith(f"/{name}")) or number(None)
+
     def phases(self) -> dict[str, tuple[float, float]]:
         """{phase: (its share of an iteration's time, milliseconds an iteration)}; `other` is what none measures."""
         iterations = len(self._phases)
@@ -168,7 +177,7 @@ class LineDisplay:
 
     def _show(self) -> None:
         standing = self._standing
-        words = [f"{word} {number(standing.latest.get(name))}" for word, name in IN_LINE.items()]
+        words = [f"{word} {standing.value(name)}" for word, name in IN_LINE.items()]
         self._print(
             f"{standing.fraction:4.0%} {standing.timesteps:,}/{standing.total:,} steps, "
             f"{standing.pace} steps/s, ETA {standing.remaining}, {', '.join(words)}"

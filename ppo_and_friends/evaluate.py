@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.comm import Comm
-from ppo_and_friends.errors import EnvironmentFailure, UserError
+from ppo_and_friends.episodes import Scores
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.files import unused, write_atomically
-from ppo_and_friends.types import CONTINUES, Obs, Step
+from ppo_and_friends.types import Obs, Spec
 from ppo_and_friends.vector.base import VecEnv
 
 SEED_STRIDE = 1_000_003  # between ranks, and between restarts: rows of one rank differ by themselves
@@ -51,7 +52,9 @@ class FrameSink(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of whole episodes of all ranks, in the order of their numbers; the same on every rank."""
+    """Scores of whole episodes of all ranks, in the order of their numbers; the same on every rank.
+
+    With several agents, a return is the sum over those that learn."""
 
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
@@ -59,6 +62,8 @@ class Evaluation:
     """Means over episodes of what the environment reported with their last step, such as is_success."""
     n_cut: int = 0
     """Episodes that were still going after the most steps allowed."""
+    agents: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Returns of each agent, "GROUP/AGENT" where there are several groups; empty where there is one agent."""
 
     @property
     def mean(self) -> float:
@@ -88,13 +93,26 @@ class Evaluation:
             "min_length": min(self.lengths),
             "max_length": max(self.lengths),
             "n_cut": self.n_cut,
+            **self.teams(),
+            **{f"{name}/return": statistics.fmean(returns) for name, returns in self.agents.items()},
             **self.logs,
         }
+
+    def teams(self) -> dict[str, float]:
+        """Mean return of an agent, where there are several groups of each, and of their teams; empty for one agent."""
+        groups: dict[str, list[float]] = {}
+        for name, returns in self.agents.items():
+            groups.setdefault(name.rpartition("/")[0], []).append(statistics.fmean(returns))
+        if len(groups) < 2:
+            return {"agent_return": self.mean / len(self.agents)} if groups else {}
+        teams = {f"{name}/return": sum(own) for name, own in groups.items()}
+        return teams | {f"{name}/agent_return": statistics.fmean(own) for name, own in groups.items()}
 
     def report(self) -> str:
         """A small table."""
         rows: list[tuple[str, ...]] = [("", "mean", "std", "min", "max")]
-        for name, values in (("return", self.returns), ("length", self.lengths)):
+        own = [(f"return of {name}", returns) for name, returns in self.agents.items()]
+        for name, values in (("return", self.returns), *own, ("length", self.lengths)):
             numbers = (statistics.fmean(values), statistics.pstdev(values), min(values), max(values))
             rows.append((name, *(f"{number:.2f}" for number in numbers)))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
@@ -118,8 +136,9 @@ class Evaluation:
             directory.mkdir(parents=True, exist_ok=True)
             with open(table, "x", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerow(("episode", "return", "length"))
-                writer.writerows(zip(range(len(self.returns)), self.returns, self.lengths, strict=True))
+                writer.writerow(("episode", "return", "length", *self.agents))
+                columns = (self.returns, self.lengths, *self.agents.values())
+                writer.writerows(zip(range(len(self.returns)), *columns, strict=True))
             write_atomically(summary, json.dumps(self.summary(), indent=1).encode())
         except OSError as error:
             raise UserError(f"Test scores cannot be written into {directory} ({error.strerror}).") from error
@@ -128,7 +147,7 @@ class Evaluation:
 
 def evaluate(
     vec_env: VecEnv,
-    policy: Policy,
+    policy: Policy | Sequence[Policy],
     episodes: int,
     seed: int,
     comm: Comm,
@@ -139,10 +158,11 @@ def evaluate(
 
     Episode i belongs to row i mod (rows of all ranks): how many a row plays does not depend on how long they
     are. One exchange between ranks, at the end. A start that fails in its first step (no step of it was active) is no
-    episode: the row plays on.
+    episode: the row plays on. With several agents, read environment for row: its episode ends when all its agents' do.
 
     Args:
-        vec_env: its first group is scored. Starts anew, and is left in the middle of episodes.
+        vec_env: starts anew, and is left in the middle of episodes.
+        policy: one for each group of the environment.
         seed: of the environments; every rank passes the same.
         max_episode_steps: an episode that is still going then is cut, and counted in `n_cut`.
         on_frame: sinks for pictures; `vec_env` must have been made with render=True.
@@ -150,101 +170,32 @@ def evaluate(
         UserError: no picture can be drawn on this machine.
         EnvironmentFailure: a row had no active step within `max_episode_steps`, because every start of its fails.
     """
-    rows = vec_env.spec.groups[0].rows
-    scores = Scores(rows, comm.rank * rows, comm.size * rows, episodes, max_episode_steps, vec_env.spec.task)
+    groups = vec_env.spec.groups
+    policies = list(policy) if isinstance(policy, Sequence) else [policy]
+    scores = Scores(vec_env.spec, comm.rank, comm.size, episodes, max_episode_steps)
     camera = Camera(vec_env, on_frame if comm.rank == 0 else ())
     with torch.no_grad():
         restarts = 0
         while not scores.done:
-            obs = vec_env.reset(seed + SEED_STRIDE * (comm.rank + comm.size * restarts))[0]
+            seen = vec_env.reset(seed + SEED_STRIDE * (comm.rank + comm.size * restarts))
             scores.restart()
-            state, first = policy.start(rows), torch.ones(rows, dtype=torch.bool, device=obs.mask.device)
+            states = [own.start(group.rows) for own, group in zip(policies, groups, strict=True)]
+            firsts = [torch.ones(len(obs.mask), dtype=torch.bool, device=obs.mask.device) for obs in seen]
             camera.shoot()
             while not scores.stuck:
-                actions, state = policy.act(obs, state, first)
-                step = vec_env.step((actions,))[0]
-                ended = scores.add(step)
+                parts = zip(policies, seen, states, firsts, strict=True)
+                decided = [own.act(obs, state, first) for own, obs, state, first in parts]
+                states = [state for _, state in decided]
+                steps = vec_env.step(tuple(actions for actions, _ in decided))
+                ended = scores.add(steps)
                 if 0 in ended:
                     camera.cut()
                 if scores.wanted[0] > 0:
                     camera.shoot()
-                obs, first = step.obs, step.terminated | step.truncated | ~step.active
+                seen = tuple(step.obs for step in steps)
+                firsts = [step.terminated | step.truncated | ~step.active for step in steps]
             restarts += 1
-    return _gathered(scores, comm)
-
-
-class Scores:
-    """What the rows of one rank have played, and have yet to play.
-
-    A row whose episode was cut for its length is set aside until its environment ends that episode by itself.
-    When only such rows have episodes left to play, all rows are stuck and must be reset.
-    """
-
-    def __init__(self, rows: int, first_row: int, all_rows: int, episodes: int, longest: int, task: str) -> None:
-        self.wanted = [len(range(first_row + row, episodes, all_rows)) for row in range(rows)]
-        self.episodes: list[dict[str, Any]] = []
-        self._number = [first_row + row for row in range(rows)]  # of each row's present episode
-        self._all_rows, self._longest, self._task = all_rows, longest, task
-        self.restart()
-
-    @property
-    def done(self) -> bool:
-        return not any(self.wanted)
-
-    @property
-    def stuck(self) -> bool:
-        """No row plays an episode that is wanted."""
-        return not any(wanted and not aside for wanted, aside in zip(self.wanted, self._aside, strict=True))
-
-    def restart(self) -> None:
-        """All rows begin a new episode."""
-        rows = len(self.wanted)
-        self._returns, self._lengths = torch.zeros(rows, dtype=torch.float64), torch.zeros(rows, dtype=torch.int64)
-        self._absent = torch.zeros(rows, dtype=torch.int64)  # steps since a row was last active
-        self._aside = [False] * rows
-
-    def add(self, step: Step) -> list[int]:
-        """Count one step; the rows whose episodes ended or were cut with it. Raises EnvironmentFailure."""
-        active = step.active.cpu()
-        self._returns += torch.where(active, step.reward.cpu().double(), 0.0)
-        self._lengths += active
-        self._refuse_absence(active)
-        ends = (step.terminated | step.truncated).cpu() & (self._lengths > 0)  # else it never began
-        if CONTINUES in step.log:
-            ends &= step.log[CONTINUES].cpu() != 1
-        over = (ends | (self._lengths >= self._longest)).nonzero().flatten().tolist()
-        for row in over:
-            if self.wanted[row] and not self._aside[row]:
-                self._record(row, step, cut=not ends[row])
-            self._aside[row] = not ends[row]
-            if ends[row]:
-                self._returns[row], self._lengths[row] = 0.0, 0
-        return over
-
-    def _refuse_absence(self, active: Tensor) -> None:
-        self._absent = (self._absent + 1).masked_fill_(active, 0)
-        if self._absent.max() <= self._longest:
-            return
-        for row, (absent, wanted) in enumerate(zip(self._absent.tolist(), self.wanted, strict=True)):
-            if wanted and not self._aside[row] and absent > self._longest:
-                raise EnvironmentFailure(
-                    f"{self._task}: row {row} was not active in any of {absent} steps of an evaluation: every start of "
-                    "its fails at once, or it is absent."
-                )
-
-    def _record(self, row: int, step: Step, cut: bool) -> None:
-        log = {name: float(values[row]) for name, values in step.log.items() if name != CONTINUES}
-        self.episodes.append(
-            {
-                "number": self._number[row],
-                "return": float(self._returns[row]),
-                "length": int(self._lengths[row]),
-                "cut": cut,
-                "log": {name: value for name, value in log.items() if value == value},  # NaN: nothing was said
-            }
-        )
-        self._number[row] += self._all_rows
-        self.wanted[row] -= 1
+    return _gathered(scores, comm, vec_env.spec)
 
 
 class Camera:
@@ -274,14 +225,18 @@ class Camera:
             sink.end_episode()
 
 
-def _gathered(scores: Scores, comm: Comm) -> Evaluation:
+def _gathered(scores: Scores, comm: Comm, spec: Spec) -> Evaluation:
     parts = comm.gather_bytes(json.dumps(scores.episodes).encode())
     joined = json.dumps([episode for part in parts for episode in json.loads(part)]).encode() if parts else None
     episodes = sorted(json.loads(comm.broadcast_bytes(joined)), key=lambda episode: episode["number"])
     names = dict.fromkeys(name for episode in episodes for name in sorted(episode["log"]))
+    agents = [(group.name, agent) for group in spec.groups for agent in group.agents]
+    labels = [f"{group}/{agent}" if len(spec.groups) > 1 else agent for group, agent in agents]
+    alone = len(agents) == 1
     return Evaluation(
         returns=tuple(episode["return"] for episode in episodes),
         lengths=tuple(episode["length"] for episode in episodes),
         logs={name: statistics.fmean(ep["log"][name] for ep in episodes if name in ep["log"]) for name in names},
         n_cut=sum(episode["cut"] for episode in episodes),
+        agents={} if alone else {name: tuple(ep["agents"][i] for ep in episodes) for i, name in enumerate(labels)},
     )

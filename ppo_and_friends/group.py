@@ -20,7 +20,7 @@ from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rollout import Rollout, Targets
 from ppo_and_friends.rows import Rows
 from ppo_and_friends.schedules import Progress
-from ppo_and_friends.stats import EpisodeTracker, Moments
+from ppo_and_friends.stats import EpisodeTracker, Moments, RecentEpisodes
 from ppo_and_friends.targets import (
     SUMS,
     advantage_sums,
@@ -51,7 +51,7 @@ class Group:
         places = (copies * count for count in (spec.rows, int(counts[: comm.rank].sum()), self.total_rows))
         self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, *places, length=experiment.net.length)
         self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
-        self.tracker = EpisodeTracker(spec.rows, generator.device)
+        self.tracker, self.recent = EpisodeTracker(spec.environments, generator.device), RecentEpisodes()
         logs = (*spec.logs, *(name for addon in self._addons() for name in addon.logs))
         self.extra = SUMS + EPISODES + len(logs)
         self._reported = [(name, name in spec.counts) for name in logs]

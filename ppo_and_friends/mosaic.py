@@ -17,14 +17,14 @@ class Mosaic:
     """A `VecEnv` whose picture of a row shows the `rows` rows from there on, from left to right and top to bottom."""
 
     def __init__(self, env: VecEnv, rows: int) -> None:
-        self._env, self._rows = env, min(rows, env.spec.groups[0].rows)
+        self._env, self._rows = env, min(rows, env.spec.groups[0].environments)
         self.spec = env.spec
         self.reset, self.step, self.state, self.load_state = env.reset, env.step, env.state, env.load_state
         self.close = env.close
 
     def frame(self, row: int) -> np.ndarray:
         """`[height, width, 3]` uint8."""
-        last = self.spec.groups[0].rows - self._rows
+        last = self.spec.groups[0].environments - self._rows
         first = min(row, last)
         return tiled([self._env.frame(number) for number in range(first, first + self._rows)])
 

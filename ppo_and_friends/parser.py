@@ -17,9 +17,10 @@ from typing import Annotated, Any
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from ppo_and_friends.config import Custom, Experiment, RunConfig
+from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.flags import Words, holds_settings, is_settings, leaves, literal, resolve
+from ppo_and_friends.net_config import Custom
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import field_types
 
@@ -31,7 +32,7 @@ class Request:
     """What is asked for, beside the settings."""
 
     environment: Annotated[str, tyro.conf.arg(aliases=["-e"])] = ""
-    """An experiment's name (see --list), FILE.py:NAME of a launcher of your own, or gymnasium:ID."""
+    """An experiment's name (see --list), FILE.py:NAME of a launcher of your own, gymnasium:ID, or pettingzoo:ID."""
     list: bool = False
     """Show every experiment with one line each, and end."""
     print_config: bool = False

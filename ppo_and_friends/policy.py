@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,18 @@ class Memory:
         return actions
 
 
-def predict(env: VecEnv, policy: NetPolicy, observation: Any, memory: Memory | None) -> Any:
+def predict(
+    env: VecEnv, policies: Sequence[NetPolicy], observation: Any, agent: str = "", memory: Memory | None = None
+) -> Any:
     """See `PPO.predict`."""
-    spec = env.spec.groups[0]
-    encode = getattr(env, "encode", None)
+    every = [name for group in env.spec.groups for name in group.agents]
+    if agent and agent not in every:
+        raise UserError(f"{env.spec.task} has no agent '{agent}', only {', '.join(every)}.")
+    number = next((index for index, group in enumerate(env.spec.groups) if agent in group.agents), 0)
+    spec, policy = env.spec.groups[number], policies[number]
+    seat = getattr(env, "seat", None)  # of environments whose agents see and do different things
+    interface = env if seat is None else seat(agent or spec.agents[0])
+    encode = getattr(interface, "encode", None)
     if encode is not None:
         tree, batched = encode(observation)
     else:
@@ -108,11 +117,13 @@ def predict(env: VecEnv, policy: NetPolicy, observation: Any, memory: Memory | N
             "This policy remembers, but predict was given no memory: make one for each episode, memory = Memory() of "
             "ppo_and_friends.policy, and call predict(observation, memory=memory)."
         )
-    mask = torch.ones(len(parts[0]), spec.mask, dtype=torch.bool)
+    legal = getattr(interface, "legal", None)  # flags that come with an observation
+    flags = legal(observation) if legal is not None else None
+    mask = torch.ones(len(parts[0]), spec.mask, dtype=torch.bool) if flags is None else flags
     device = policy.generator.device
     obs = Obs(tree_map(lambda part: part.to(device), tree), tree, mask.to(device))
     actions = (memory or Memory()).act(policy, obs)
     actions = actions.cpu().numpy()
-    decode = getattr(env, "decode", None)
+    decode = getattr(interface, "decode", None)
     done = decode(actions) if decode is not None else list(actions)
     return np.asarray(done) if batched else done[0]

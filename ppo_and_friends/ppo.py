@@ -17,17 +17,18 @@ from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment, steps_per_row
 from ppo_and_friends.devices import check_device, choose_device, on_device, set_matmul_precision
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.group import EPISODES, SUMS, Group
+from ppo_and_friends.group import EPISODES, SUMS
 from ppo_and_friends.launch import threads
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.nccl import with_nccl
+from ppo_and_friends.players import Players, make_players
 from ppo_and_friends.policy import Memory, NetPolicy, predict
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.seeding import globals_seeded
 from ppo_and_friends.simulator import CPU, as_made, choose_simulator, with_simulator
-from ppo_and_friends.stats import RecentEpisodes, reduce_moments
+from ppo_and_friends.stats import reduce_moments
 from ppo_and_friends.vector.base import VecEnv
 
 # The short rollout that only seeds the moments: samples of all ranks, and steps, which show more than resets do.
@@ -80,20 +81,14 @@ class PPO:
         torch.manual_seed(self.seed)  # networks are made alike on all ranks, and broadcast all the same
         self.generator = torch.Generator(self.device).manual_seed(rank_seed)
         self.steps = steps_per_row(experiment, experiment.envs_per_proc * self.comm.size)
-        self.groups = [
-            Group(spec, experiment, self.comm, self.steps, self.generator)
-            for spec in self.env.spec.groups
-            if spec.learns
-        ]
-        rows = [group.rows for group in self.groups]
-        self.collector = Collector(
-            on_device(self.env, self.device), rows, self.steps, experiment.ppo.soft_resets, rank_seed
-        )
+        self.players = Players(make_players(self.env.spec, experiment, self.comm, self.steps, self.generator))
+        self.groups = self.players.learning
+        rows, soft_resets = [player.rows for player in self.players.all], experiment.ppo.soft_resets
+        self.collector = Collector(on_device(self.env, self.device), rows, self.steps, soft_resets, rank_seed)
         # The parts of an iteration that may be replaced by faster ones that do the same (see graphs.py).
         self.collect: Callable[[], list[Rollout]] = self.collector.collect
         self.digest: Callable[[list[Rollout]], tuple[list[Batch], torch.Tensor]] = self.eager_digest
         self.iteration, self.timesteps, self.exit_code = 0, 0, 0
-        self.recent = RecentEpisodes()
         # Chosen once for a run, and kept in its state: num_timesteps may grow when it is resumed.
         asked = {"on": True, "off": False, "auto": repays(experiment, self.comm.size)}
         self.compiled = asked[experiment.compile]
@@ -125,7 +120,7 @@ class PPO:
 
     @property
     def progress(self) -> Progress:
-        mean, _ = self.recent.means()
+        mean, _ = self.players.scores()
         return Progress(self.timesteps, self.experiment.num_timesteps, mean if mean == mean else -float("inf"))
 
     # ---- one iteration
@@ -139,21 +134,22 @@ class PPO:
         batches, sums = self.digest(self.collect())
         collected = time.perf_counter()
         metrics: dict[str, float] = {}
-        for group, batch in zip(self.groups, batches, strict=True):
-            metrics |= group.learn(batch, self.seed, self.iteration, progress)
-        for group, own in zip(self.groups, self._note(sums, self.steps), strict=True):
-            metrics |= group.report(own, self.steps * group.total_rows)
+        wishes = {"stop": 0.0, "save": 0.0}
+        for name, group, batch in zip(self.players.names, self.groups, batches, strict=True):
+            learned = group.learn(batch, self.seed, self.iteration, progress)
+            wishes = {wish: max(most, learned.pop(wish)) for wish, most in wishes.items()}
+            metrics |= self.players.named(name, learned)
+        for name, group, own in zip(self.players.names, self.groups, self._note(sums, self.steps), strict=True):
+            metrics |= self.players.named(name, group.report(own, self.steps * group.total_rows))
             for addon in group.addons:
                 addon.end_iteration(self)  # type: ignore[operator]
         self.iteration += 1
-        mean_return, mean_length = self.recent.means()
         return {
             "iteration": self.iteration,
             "timesteps": self.timesteps,
-            "episodes": self.recent.total,
-            "mean_return": mean_return,
-            "mean_length": mean_length,
+            **self.players.episodes(),
             **metrics,
+            **wishes,
             **self.collector.seconds,
             "seconds_targets": collected - started - sum(self.collector.seconds.values()),
             "seconds_learning": time.perf_counter() - collected,
@@ -167,7 +163,7 @@ class PPO:
 
     def _prepare(self, rollouts: list[Rollout]) -> tuple[list[Any], torch.Tensor]:
         """Rollouts with their targets, and the sums of all ranks: the one reduction of a rollout."""
-        pairs = zip(self.groups, rollouts, strict=True)
+        pairs = zip(self.groups, self.players.learners(rollouts), strict=True)
         prepared = [group.prepare(rollout, self.progress) for group, rollout in pairs]
         moments = [item for group in self.groups for item in (*group.early_moments(), *group.late_moments())]
         return prepared, reduce_moments(self.comm, moments, torch.cat([own for *_, own in prepared]))
@@ -180,7 +176,7 @@ class PPO:
         for group in self.groups:
             parts.append(every[start : start + group.extra])
             start += group.extra
-            self.recent.add(*parts[-1][SUMS : SUMS + EPISODES])
+            group.recent.add(*parts[-1][SUMS : SUMS + EPISODES])
         return parts
 
     def _seed_moments(self) -> None:
@@ -234,21 +230,29 @@ class PPO:
 
     def policy(self, deterministic: bool = True) -> NetPolicy:
         """How the first group acts outside training."""
-        return NetPolicy(self.groups[0].net, self.generator, deterministic)
+        return self.policies(deterministic)[0]
 
-    def predict(self, observation: Any, deterministic: bool = True, memory: Memory | None = None) -> Any:
+    def policies(self, deterministic: bool = True) -> list[NetPolicy]:
+        """How each group acts outside training."""
+        return [NetPolicy(player.net, self.generator, deterministic) for player in self.players.all]
+
+    def predict(
+        self, observation: Any, deterministic: bool = True, agent: str = "", memory: Memory | None = None
+    ) -> Any:
         """The action for one observation, or for a batch with one more leading axis.
 
         Args:
             observation: an array as the environment gives it (for Dict and Tuple spaces: what Gymnasium gives).
             deterministic: the most likely action, rather than a sample.
+            agent: whose, in an environment of several; the first when empty.
             memory: made for this episode, and given at each of its steps; a policy with a core needs one.
         Returns:
             What the environment takes: an int for Discrete, else an array.
         Raises:
-            UserError: the observation has another shape than in training, or there is no memory where one is needed.
+            UserError: the observation has another shape than in training, there is no such agent, or no memory where
+                one is needed.
         """
-        return predict(self.env, self.policy(deterministic), observation, memory)
+        return predict(self.env, self.policies(deterministic), observation, agent, memory)
 
     def evaluation_env(self, rows: int, render: bool = False) -> VecEnv:
         """Environments of their own for tests: training's rows are never disturbed."""
@@ -264,7 +268,7 @@ class PPO:
             "timesteps": self.timesteps,
             "steps": self.collector.taken,
             "seed": self.seed,
-            "recent": self.recent.state(),
+            **self.players.state(),
             "compiled": self.compiled,
         }
 
@@ -281,7 +285,7 @@ class PPO:
             group.load_shared_state(saved)
         self.iteration, self.timesteps, self.seed = state["iteration"], state["timesteps"], state["seed"]
         self.collector.taken = state.get("steps", 0)
-        self.recent.load_state(state["recent"])
+        self.players.load_state(state)
         if self.experiment.compile == "auto":
             self.compiled = state.get("compiled", False)
 

@@ -74,7 +74,7 @@ class Recordings(NoRecordings):
         recorder = self._recorder()
         longest = self._ppo.experiment.evaluation.max_episode_steps
         shown = int(min(longest, max(1.0, self._pace * self._run.gif_seconds)))
-        evaluate(self._env, self._ppo.policy(), 1, SEED, SoloComm(), shown, [recorder])
+        evaluate(self._env, self._ppo.policies(), 1, SEED, SoloComm(), shown, [recorder])
         data, name = recorder.encoded(), f"iteration_{iteration:06d}.gif"
         self._directory.mkdir(parents=True, exist_ok=True)
         for later in self._directory.glob("iteration_*.gif"):

@@ -22,7 +22,7 @@ from ppo_and_friends.custom import load_custom
 from ppo_and_friends.errors import UserError
 
 ENTRY_POINTS = "ppo_and_friends.launchers"
-GYMNASIUM = "gymnasium:"
+GYMNASIUM, PETTINGZOO = "gymnasium:", "pettingzoo:"
 
 Launcher = Callable[[], Experiment]
 
@@ -73,12 +73,14 @@ def build(reference: str) -> Experiment:
 
     Args:
         reference: a registered name in any letter case, `path/to/file.py:Name` (a function that returns an
-            Experiment, or an Experiment), or `gymnasium:ID`.
+            Experiment, or an Experiment), `gymnasium:ID`, or `pettingzoo:ID` with an id of `MultiAgentEnv`.
     Raises:
         UserError: there is no such experiment (the nearest is named), there are two, or its file does not run.
     """
     if reference.startswith(GYMNASIUM):
         return _gymnasium(reference.removeprefix(GYMNASIUM))
+    if reference.startswith(PETTINGZOO):
+        return _pettingzoo(reference.removeprefix(PETTINGZOO))
     if ".py:" in reference or reference.endswith(".py"):
         return _from_file(reference)
     found: dict[str, Any] = {f"this project's {name}": name for name in _builtin() if _same(name, reference)}
@@ -135,8 +137,19 @@ def _gymnasium(environment_id: str) -> Experiment:
 
     if not environment_id:
         raise UserError(f"'{GYMNASIUM}' names no environment: write {GYMNASIUM}FrozenLake-v1, or another id.")
-    directory = re.sub(r"[^A-Za-z0-9._-]+", "_", environment_id).lstrip(".")
-    return Experiment(env=GymEnv(id=environment_id), name=directory)
+    return Experiment(env=GymEnv(id=environment_id), name=_directory(environment_id))
+
+
+def _pettingzoo(environment_id: str) -> Experiment:
+    from ppo_and_friends.vector.multi_agent import MultiAgentEnv
+
+    if not environment_id:
+        raise UserError(f"'{PETTINGZOO}' names no environment: write {PETTINGZOO}mpe2.simple_spread_v3, or another.")
+    return Experiment(env=MultiAgentEnv(id=environment_id), name=_directory(environment_id))
+
+
+def _directory(environment_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", environment_id).lstrip(".")
 
 
 def _from_file(reference: str) -> Experiment:

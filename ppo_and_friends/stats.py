@@ -105,20 +105,26 @@ def reduce_moments(comm: Comm, moments: Iterable[Moments], extra: Tensor) -> Ten
 
 
 class EpisodeTracker:
-    """Returns and lengths of whole episodes, unshaped and unscaled, across rollouts. One for each group of rows."""
+    """Returns and lengths of whole episodes, unshaped and unscaled, across rollouts. One for each group of rows.
 
-    def __init__(self, rows: int, device: torch.device | str = "cpu") -> None:
-        self.returns = torch.zeros(rows, dtype=torch.float64, device=device)  # of the episode under way
-        self.lengths = torch.zeros(rows, dtype=torch.float64, device=device)
+    Agents of one environment are a team: its return is the sum of theirs, its length the steps in which any of them was
+    active, and its episode ends in the step in which all of them do (see `Step`)."""
+
+    def __init__(self, environments: int, device: torch.device | str = "cpu") -> None:
+        self.returns = torch.zeros(environments, dtype=torch.float64, device=device)  # of the episode under way
+        self.lengths = torch.zeros(environments, dtype=torch.float64, device=device)
 
     def update(self, rewards: Tensor, ended: Tensor, active: Tensor) -> Tensor:
         """Take in one rollout (all `[T, N]`): `[3]` float64, the number of the episodes that ended in it, the sum of
         their returns and that of their lengths."""
+        teams = len(rewards), len(self.returns), -1
+        rewards = torch.where(active, rewards.double(), 0).reshape(teams).sum(-1)
+        ended, active = ended.reshape(teams).all(-1), active.reshape(teams).any(-1)
         times = torch.arange(1, len(ended) + 1, device=ended.device).unsqueeze(1)
         last = torch.where(ended, times, 0).cummax(0).values  # 1 + the time of a row's latest end, 0 before the first
         before = torch.cat((torch.zeros_like(last[:1]), last[:-1]))
         lengths = self._episodes(self.lengths, active.double(), before, last[-1:])
-        returns = self._episodes(self.returns, torch.where(active, rewards.double(), 0), before, last[-1:])
+        returns = self._episodes(self.returns, rewards, before, last[-1:])
         whole = ended & (lengths > 0)  # a row that was absent all the time had no episode
         return torch.stack((whole.double(), returns * whole, lengths * whole)).sum((1, 2))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,16 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
         print(first_lines(ppo.env.spec, str(ppo.device), comm, ppo.threads), flush=True)
         if run.random_seed < 0:
             print(f"The seed of this test is --random_seed {seed}", flush=True)
-    policy: Any = ppo.policy(not run.test_explore)
+    policies: Sequence[Any] = ppo.policies(not run.test_explore)
     if run.random_policy:
-        policy = RandomPolicy(ppo.env.spec.groups[0].action, torch.Generator().manual_seed(seed + comm.rank))
+        generator = torch.Generator().manual_seed(seed + comm.rank)
+        policies = [RandomPolicy(group.action, generator) for group in ppo.env.spec.groups]
     limit = experiment.evaluation.max_episode_steps
     start = evaluation_seed(seed, ppo.iteration)
     env = mosaic(ppo.collector.env, run.gif_rows)
     with watch(ppo.env, run, directory) if comm.rank == 0 else NoWatch() as watcher:
         sinks = [sink for sink in (window, gif, _pace(watcher, ppo)) if sink is not None]
-        result = evaluate(env, policy, run.num_test_runs, start, comm, limit, sinks)
+        result = evaluate(env, policies, run.num_test_runs, start, comm, limit, sinks)
     if window is not None:
         window.close()
     if comm.rank == 0:
@@ -110,10 +112,10 @@ def settings_of_state(state: dict[str, Any], experiment: Experiment, reference: 
 
 
 def _overridden(saved: Any, default: Any, asked: Any) -> Any:
-    """`saved` with the entries in which `asked` is not `default`."""
+    """`saved` with the entries in which `asked` is not `default`, and those that it is too old to have."""
     if isinstance(saved, dict) and isinstance(asked, dict) and isinstance(default, dict):
         return {
-            name: _overridden(saved.get(name), default.get(name), asked.get(name, saved.get(name)))
+            name: _overridden(saved.get(name, asked.get(name)), default.get(name), asked.get(name, saved.get(name)))
             for name in dict.fromkeys((*saved, *asked))
         }
     return saved if asked == default else asked

@@ -158,7 +158,7 @@ class Training:
             self.evaluation_env = ppo.evaluation_env(rows)
         result = evaluate(
             self.evaluation_env,
-            ppo.policy(),
+            ppo.policies(not settings.sample),
             settings.episodes,
             evaluation_seed(ppo.seed, ppo.iteration),
             ppo.comm,
@@ -168,8 +168,9 @@ class Training:
             self.best_score = result.mean
             self._save(best=True)
         extras = {f"evaluation_{name}": value for name, value in result.logs.items()}
-        scores = {"return": result.mean, "std": result.std, "length": mean_length(result)}
-        return extras | {f"evaluation_{name}": value for name, value in scores.items()}
+        scores = {"return": result.mean, "std": result.std, "length": mean_length(result), **result.teams()}
+        parts = {name.rpartition("/"): value for name, value in scores.items()}
+        return extras | {f"{group}{slash}evaluation_{name}": value for (group, slash, name), value in parts.items()}
 
     # ---- state
 

@@ -115,6 +115,11 @@ class GroupSpec:
     counts: tuple[str, ...] = ()  # those of them that are summed over a rollout rather than averaged
     views: Views | None = None  # of environments that can show the same in several ways
     mirror: Mirror | None = None  # of robots whose left and right are alike
+    agents: tuple[str, ...] = ("agent",)  # of one environment: row r is agent r % K of environment r // K
+
+    @property
+    def environments(self) -> int:
+        return self.rows // len(self.agents)
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,8 @@ class Step(NamedTuple):
     reward      [N] float32, as the environment gave it
     terminated  [N] bool, a true end: no bootstrap. Wins when both are set
     truncated   [N] bool, cut without a true end: bootstrap V(final)
-    active      [N] bool, False for dead or absent agents and filler rows: weight 0 everywhere
+    active      [N] bool, False for dead or absent agents and filler rows: weight 0 everywhere. Where an environment
+                of several agents ends, all its rows are terminated or truncated, whether active or not
     log         [N] float32 each, named extras such as is_success
 
     Tensors are valid until the next call of step: whoever keeps one copies it.

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from toys import BODY, BOX, DISCRETE, NET, Toy, box_spec, experiment, recorded
 
 from ppo_and_friends.config import NetConfig, PPOConfig
-from ppo_and_friends.core_config import CoreConfig
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.net_config import CoreConfig
 from ppo_and_friends.networks.cores import make_core
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.policy import Memory

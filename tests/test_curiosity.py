@@ -53,7 +53,7 @@ def test_beta_weighs_the_forward_loss(beta: float) -> None:
     ppo = PPO(experiment(Toy(BOX), addons=(ICM(beta=beta),)))
     batch = ppo.digest(ppo.collect())[0][0]
     with torch.no_grad():
-        total, forward, inverse = ppo.groups[0].learner.addons[0].loss(batch)
+        total, forward, inverse = ppo.groups[0].learner.addons[0].loss(batch, ppo.groups[0].net)
     torch.testing.assert_close(total, beta * forward + (1 - beta) * inverse)
     assert float((forward - inverse).abs().min()) > 0
 

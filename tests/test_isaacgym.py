@@ -163,5 +163,5 @@ def test_one_environment_is_evaluated_beside_the_training(python, servers) -> No
 def test_training(python, device) -> None:
     env = IsaacGymEnv("Ant", python, device)
     ppo = PPO(replace(experiment(env), num_timesteps=256, evaluation=EvaluationConfig(every=0))).learn()
-    assert ppo.timesteps >= 256 and ppo.recent.total > 10
+    assert ppo.timesteps >= 256 and ppo.groups[0].recent.total > 10
     ppo.env.close()

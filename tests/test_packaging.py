@@ -90,6 +90,6 @@ def test_constraints_admit_what_the_project_asks_for() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in lines if line[0] != "#"}
     extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["mpich"], *extras["plot"], *extras["gpu"]]:
+    for text in [*PROJECT["dependencies"], *extras["mpich"], *extras["plot"], *extras["gpu"], *extras["multi-agent"]]:
         wanted = Requirement(text)
         assert pins[canonicalize_name(wanted.name)] in wanted.specifier

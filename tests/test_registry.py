@@ -12,6 +12,7 @@ from ppo_and_friends import registry
 from ppo_and_friends.config import Experiment, check_experiment
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.simulator import WORTH
+from ppo_and_friends.vector.multi_agent import MultiAgentEnv
 
 LAUNCHER = """
 from dataclasses import dataclass
@@ -75,8 +76,15 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 def test_a_gymnasium_id_is_an_experiment() -> None:
     experiment = registry.build("gymnasium:ALE/Pong-v5")
     assert (experiment.env.id, experiment.name) == ("ALE/Pong-v5", "ALE_Pong-v5")
-    with pytest.raises(UserError, match="names no environment"):
-        registry.build("gymnasium:")
+    for nothing in ("gymnasium:", "pettingzoo:"):
+        with pytest.raises(UserError, match="names no environment"):
+            registry.build(nothing)
+
+
+def test_an_environment_of_several_agents_is_an_experiment() -> None:
+    experiment = registry.build("pettingzoo:lbforaging:Foraging-8x8-3p-2f-v3")
+    assert experiment.env == MultiAgentEnv("lbforaging:Foraging-8x8-3p-2f-v3")
+    assert experiment.name == "lbforaging_Foraging-8x8-3p-2f-v3"
 
 
 def test_a_file_gives_a_function_or_an_experiment(launcher: str) -> None:

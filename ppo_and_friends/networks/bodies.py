@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ppo_and_friends.config import Activation, BodyConfig
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.net_config import Activation, BodyConfig
 from ppo_and_friends.networks.own import own_body
 from ppo_and_friends.networks.residual import halved, residual_layers
 from ppo_and_friends.networks.split import Split

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ppo_and_friends.core_config import CoreConfig
+from ppo_and_friends.net_config import CoreConfig
 
 
 class Core(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
 
 from ppo_and_friends.errors import UserError
@@ -30,6 +31,7 @@ PACKAGES = {
     "shimmy": ".[gym]",
     "dm_control": ".[dm-control]",
     "cv2": "opencv-python-headless",
+    **dict.fromkeys(("pettingzoo", "mpe2", "rware", "lbforaging"), ".[multi-agent]"),
 }
 
 
@@ -53,9 +55,9 @@ def make_environment(
     except UserError:
         raise
     except (UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
-        raise UserError(_unknown(name, error)) from error
+        raise UserError(unknown_id(name, error)) from error
     except (ImportError, DependencyNotInstalled) as error:
-        raise UserError(_missing(name, error)) from error
+        raise UserError(missing_package(name, error)) from error
     except Exception as error:
         if isinstance(error, RuntimeError):
             explain_backend(error)
@@ -68,6 +70,20 @@ def make_environment(
             else "mend it there"
         )
         raise UserError(f"{name} raises {type(error).__name__} when made with {settings}: {reason}; {mend}.") from error
+
+
+def refuse_team(name: str, env: Any) -> None:
+    """Raise UserError where an environment has several agents."""
+    agents = getattr(env, "possible_agents", None) or (tuple(env.action_space) if is_team(env) else ())
+    if agents:
+        raise UserError(
+            f"{name} has {len(agents)} agents and needs an action of each: use MultiAgentEnv, or -e pettingzoo:ID."
+        )
+
+
+def is_team(env: Any) -> bool:
+    """Whether a Gymnasium environment has tuples of actions and observations, one for each agent (rware, LBF)."""
+    return isinstance(env.action_space, spaces.Tuple) and isinstance(env.observation_space, spaces.Tuple)
 
 
 def cannot_draw(name: str, cause: str) -> str:
@@ -102,7 +118,8 @@ def _import_family(name: str) -> None:
             raise UserError(f'{name} needs the package {module}; install it with `pip install "{package}"`.') from error
 
 
-def _unknown(name: str, error: Exception) -> str:
+def unknown_id(name: str, error: Exception) -> str:
+    """What to say where no such environment is registered."""
     known = list(gymnasium.registry)
     bare = {key.rsplit("-v", 1)[0]: key for key in known}  # newest version last
     near = difflib.get_close_matches(name, known, n=3)
@@ -112,12 +129,13 @@ def _unknown(name: str, error: Exception) -> str:
     return f"No environment {name!r} is registered ({reason}); {meant}"
 
 
-def _missing(name: str, error: BaseException) -> str:
+def missing_package(name: str, error: BaseException) -> str:
+    """What to say where an import failed."""
     cause = error if isinstance(error, ImportError) and error.name else error.__cause__
     module = getattr(cause, "name", None)
     if not module:
         return f"{name} needs a package that is not installed: {error}"
     module = module.split(".")[0]
-    if ":" in name and name.split(":")[0].split(".")[0] == module:
+    if ":" in name and name.split(":")[0].split(".")[0] == module and module not in PACKAGES:
         return f"{name} names the module {module}, which cannot be imported; correct it, or `pip install` its package."
     return f'{name} needs the package {module}; install it with `pip install "{PACKAGES.get(module, module)}"`.'

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 
 from ppo_and_friends.errors import EnvironmentFailure, UserError
-from ppo_and_friends.vector.gym_make import cannot_draw
+from ppo_and_friends.vector.gym_make import cannot_draw, refuse_team
 from ppo_and_friends.vector.spaces import Actions, Layout
 
 CONTINUES = "episode_continues"  # as in types.py, which imports torch
@@ -39,9 +39,10 @@ class Interface:
         """Read the spaces, and reset once to see whether legal actions are reported.
 
         Raises:
-            UserError: a space of a kind that is not supported.
+            UserError: a space of a kind that is not supported, or several agents.
             EnvironmentFailure: the reset raises.
         """
+        refuse_team(name, env)
         layout, actions = Layout(env.observation_space, name), Actions(env.action_space, name)
         try:
             _, info = env.reset(seed=0)

@@ -56,7 +56,7 @@ def load(env: gymnasium.Env[Any, Any], saved: list[dict[str, Any]]) -> None:
         for key in _attributes(layer).keys() - entry["attributes"].keys():
             del vars(layer)[key]
         for key, value in entry["attributes"].items():
-            vars(layer)[key] = _decode(value, vars(layer).get(key))
+            vars(layer)[key] = decode(value, vars(layer).get(key))
 
 
 def _layers(env: Any) -> list[Any]:
@@ -84,7 +84,7 @@ def _encode(value: Any, seen: Seen, inside: bool = False) -> Any:
     if kind is tuple:
         return {"is": "tuple", "items": [_encode(item, seen, True) for item in value]}
     if isinstance(value, np.generic):
-        return {"is": "scalar", **_bytes(np.asarray(value))}
+        return {"is": "scalar", **encode_array(np.asarray(value))}
     if isinstance(value, EnvSpec) and not inside:
         return {"is": "constant"}
     if isinstance(value, gymnasium.Space) and not inside:  # restored in place, so it may be held twice
@@ -94,17 +94,17 @@ def _encode(value: Any, seen: Seen, inside: bool = False) -> Any:
 
 def _encode_mutable(value: Any, seen: Seen) -> dict[str, Any]:
     kind = type(value)
-    owner = _owner(value) if kind is np.ndarray else value
+    owner = memory_owner(value) if kind is np.ndarray else value
     if id(owner) in seen:
         raise CannotSave("one object in two places")
     seen[id(owner)] = owner
     if kind is np.ndarray:
-        return {"is": "array", **_bytes(value)}
+        return {"is": "array", **encode_array(value)}
     if kind is dict:
         pairs = [[_encode(key, seen, True), _encode(item, seen, True)] for key, item in value.items()]
         return {"is": "dict", "items": pairs}
     if kind is np.random.Generator:
-        return {"is": "generator", "state": _encode(value.bit_generator.state, seen, True)}
+        return encode_generator(value, seen)
     if kind is list or kind is deque:
         items = [_encode(item, seen, True) for item in value]
         return (
@@ -113,7 +113,12 @@ def _encode_mutable(value: Any, seen: Seen) -> dict[str, Any]:
     raise CannotSave(f"an attribute of {kind}")
 
 
-def _decode(saved: Any, current: Any) -> Any:
+def encode_generator(value: np.random.Generator, seen: Seen) -> dict[str, Any]:
+    """A random generator, for `decode`."""
+    return {"is": "generator", "state": _encode(value.bit_generator.state, seen, True)}
+
+
+def decode(saved: Any, current: Any = None) -> Any:
     """The value that was saved; constants and spaces are those of the environment as it was made (`current`)."""
     if not isinstance(saved, dict):
         return saved
@@ -124,23 +129,23 @@ def _decode(saved: Any, current: Any) -> Any:
         flat = np.frombuffer(saved["bytes"].numpy().tobytes(), np.dtype(saved["dtype"]))
         return flat[0] if kind == "scalar" else flat.reshape(saved["shape"]).copy()
     if kind == "dict":
-        return {_decode(key, None): _decode(item, None) for key, item in saved["items"]}
+        return {decode(key, None): decode(item, None) for key, item in saved["items"]}
     if kind == "generator":
-        state = _decode(saved["state"], None)
+        state = decode(saved["state"], None)
         generator = np.random.Generator(getattr(np.random, state["bit_generator"])())
         generator.bit_generator.state = state
         return generator
     if kind == "space":
         for space, generator in zip(_spaces(current), saved["generators"], strict=True):
-            space._np_random = _decode(generator, None)
+            space._np_random = decode(generator, None)
         return current
-    items = [_decode(item, None) for item in saved["items"]]
+    items = [decode(item, None) for item in saved["items"]]
     if kind == "deque":
         return deque(items, saved["maxlen"])
     return tuple(items) if kind == "tuple" else items
 
 
-def _owner(array: np.ndarray) -> np.ndarray:
+def memory_owner(array: np.ndarray) -> np.ndarray:
     """The array whose memory a view shows."""
     while isinstance(array.base, np.ndarray):
         array = array.base
@@ -149,7 +154,8 @@ def _owner(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _bytes(array: np.ndarray) -> dict[str, Any]:
+def encode_array(array: np.ndarray) -> dict[str, Any]:
+    """Type, shape and bytes."""
     if array.dtype.hasobject or not array.flags.c_contiguous:
         raise CannotSave("an array of objects, or in another order")
     raw = np.frombuffer(bytearray(array.tobytes()), np.uint8) if array.size else np.empty(0, np.uint8)

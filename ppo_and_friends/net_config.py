@@ -1,11 +1,47 @@
-"""Settings of memory. Nothing here imports torch."""
+"""Settings of bodies and of memory. Nothing here imports torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ppo_and_friends.errors import UserError
+
+Activation = Literal["tanh", "relu", "leaky_relu", "elu", "silu", "gelu"]
+Custom = str | Callable[..., Any]  # "path/to/file.py:Name", "package.module:Name", or the callable itself
+
+
+@dataclass(frozen=True)
+class BodyConfig:
+    """Layers between an observation and the heads."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the fully connected layers; empty for none."""
+    convolutions: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+    """(channels, kernel, stride) of each convolution, for observations of two (1-d) or three (2-d) axes."""
+    residual: tuple[int, ...] = ()
+    """Channels of each section of a residual network (arXiv:1802.01561: 16 32 32) in the place of the convolutions, for
+    observations of three axes."""
+    split: str = ""
+    """Parts of a vector that have layers of their own before they are joined: "27" (columns before the 27th, and the
+    rest), "0:27,27:60" (slices), "joints,feet" (entries of a Dict, and the rest), "each" (every entry of a Dict)."""
+    split_hidden: tuple[int, ...] = (64,)
+    """Widths of those layers."""
+    activation: Activation = "tanh"
+    custom: Custom = ""
+    """A body of your own, FILE.py:NAME or a callable: called with (specs, config), returns a module whose
+    forward takes the observation's tensors and which has an attribute `features`, the width of its output."""
+
+    def __post_init__(self) -> None:
+        sizes = (
+            *self.hidden,
+            *self.split_hidden,
+            *self.residual,
+            *(number for layer in self.convolutions for number in layer),
+        )
+        if min(sizes, default=1) < 1:
+            raise UserError(f"net has layers of sizes {sizes}, but each must be 1 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)

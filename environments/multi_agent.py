@@ -1,0 +1,134 @@
+"""Several agents with a shared policy each group (MAPPO): `pip install ".[multi-agent]"` brings the environments.
+
+arXiv:2103.01955 (MAPPO) and arXiv:2006.07869 (the same on foraging and warehouses) are where the settings begin. Scores
+are returns of teams, the sum over agents. Those of foraging and warehouses are of sampled actions, as in EPyMARL, whose
+MAPPO samples in its tests too: `--test_explore`.
+"""
+
+from __future__ import annotations
+
+from environments.settings import net
+from ppo_and_friends.config import EvaluationConfig, Experiment, PPOConfig
+from ppo_and_friends.registry import experiment
+from ppo_and_friends.schedules import linear
+
+
+@experiment("LevelBasedForaging")
+def level_based_foraging() -> Experiment:
+    """Three players gather two foods on 8x8 cells, some only together; a return of 1 is all of it.
+
+    Players learn from the sum of their rewards, which is the score. An end for want of time is bootstrapped, because no
+    player sees the time.
+    """
+    from ppo_and_friends.addons.team_reward import TeamReward
+    from ppo_and_friends.vector.multi_agent import MultiAgentEnv
+
+    return Experiment(
+        env=MultiAgentEnv(
+            id="lbforaging:Foraging-8x8-3p-2f-v3",
+            kwargs={"max_episode_steps": 1_000_000},  # its own limit would be a true end, which no player sees coming
+            max_episode_steps=50,
+            agent_ids=True,
+        ),
+        num_timesteps=5_000_000,
+        envs_per_proc=16,
+        ppo=PPOConfig(
+            lr=linear(7e-4, 0.0),
+            epochs=5,
+            minibatches=4,
+            steps_per_row=128,
+            entropy_weight=linear(0.01, 0.0),
+            normalize_values=True,
+        ),
+        net=net(128, 128),
+        addons=(TeamReward(),),
+        evaluation=EvaluationConfig(every=10, episodes=50, sample=True),
+    )
+
+
+@experiment("RobotWarehouseTiny")
+def robot_warehouse_tiny() -> Experiment:
+    """Three robots bring requested shelves to a goal, in 500 steps; 1 for whoever delivers one."""
+    return _warehouse("rware:rware-tiny-3ag-v2")
+
+
+@experiment("RobotWarehouseSmall")
+def robot_warehouse_small() -> Experiment:
+    """Four robots in a warehouse of twice the size."""
+    return _warehouse("rware:rware-small-4ag-v2")
+
+
+def _warehouse(name: str) -> Experiment:
+    """Each robot learns from its own deliveries; identities let equal robots do different things."""
+    from ppo_and_friends.vector.multi_agent import MultiAgentEnv
+
+    return Experiment(
+        env=MultiAgentEnv(
+            id=name,
+            kwargs={"max_steps": 0},  # its own limit would be a true end, which no robot sees coming
+            max_episode_steps=500,
+            agent_ids=True,
+        ),
+        num_timesteps=20_000_000,
+        envs_per_proc=16,
+        ppo=PPOConfig(
+            lr=linear(7e-4, 0.0),
+            epochs=5,
+            minibatches=4,
+            steps_per_row=128,
+            entropy_weight=linear(0.02, 0.0),
+            normalize_values=True,
+        ),
+        net=net(128, 128),
+        evaluation=EvaluationConfig(every=10, episodes=16, sample=True),
+    )
+
+
+@experiment("SimpleSpread")
+def simple_spread() -> Experiment:
+    """Three agents cover three landmarks without touching each other, in 25 steps; about -25 is good.
+
+    The environment's usual shared reward counts each agent's touching itself: 75 an episode. A published -120 is
+    (-120 + 75) / 2 = -22.5 here, where half of each reward is the distances and half the touches (local_ratio).
+    """
+    from ppo_and_friends.addons.team_reward import TeamReward
+    from ppo_and_friends.vector.multi_agent import MultiAgentEnv
+
+    return Experiment(
+        env=MultiAgentEnv(id="mpe2.simple_spread_v3"),
+        num_timesteps=4_000_000,
+        envs_per_proc=32,
+        ppo=PPOConfig(
+            lr=linear(7e-4, 0.0),
+            epochs=10,
+            minibatches=2,
+            steps_per_row=75,
+            entropy_weight=linear(0.01, 0.0),
+            normalize_values=True,
+        ),
+        net=net(64, 64),
+        addons=(TeamReward(),),
+        evaluation=EvaluationConfig(every=10, episodes=100),
+    )
+
+
+@experiment("SimpleTag")
+def simple_tag() -> Experiment:
+    """Three hunters share a policy and catch a faster prey; each touch is 10 to all of them, -10 to it."""
+    from ppo_and_friends.vector.multi_agent import MultiAgentEnv
+
+    return Experiment(
+        env=MultiAgentEnv(id="mpe2.simple_tag_v3", groups={"adversary_*": "hunters", "agent_*": "prey"}),
+        num_timesteps=4_000_000,
+        envs_per_proc=32,
+        ppo=PPOConfig(
+            lr=linear(7e-4, 0.0),
+            epochs=10,
+            minibatches=2,
+            steps_per_row=75,
+            entropy_weight=linear(0.01, 0.0),
+            normalize_values=True,
+        ),
+        net=net(64, 64),
+        evaluation=EvaluationConfig(every=10, episodes=100),
+    )

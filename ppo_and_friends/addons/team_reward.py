@@ -1,0 +1,34 @@
+"""A reward that a team shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ppo_and_friends.addons.base import Addon, Context
+from ppo_and_friends.rollout import Rollout
+from ppo_and_friends.types import GroupSpec
+
+
+@dataclass(frozen=True)
+class TeamReward:
+    """Each agent learns from the sum of its group's rewards in the same environment and step; scores are not changed.
+
+    So agents maximise what is reported, the return of the team, where an environment rewards them one by one
+    (arXiv:2006.07869, section 4)."""
+
+    def make(self, spec: GroupSpec) -> Addon:
+        return _Shared(len(spec.agents))
+
+
+class _Shared(Addon):
+    recordable = True
+
+    def __init__(self, agents: int) -> None:
+        super().__init__()
+        self.agents = agents
+
+    def transform(self, rollout: Rollout, context: Context) -> Rollout:
+        own = torch.where(rollout.active, rollout.rewards, 0).unflatten(1, (-1, self.agents))
+        return replace(rollout, rewards=own.sum(-1, keepdim=True).expand_as(own).flatten(1))

@@ -1,0 +1,122 @@
+"""The arrays that one group of agents fills.
+
+K agents have K rows an environment: row e * K + k is agent k of environment e. An agent that is not there (dead, or yet
+to come) has a row of zeros that is not active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ppo_and_friends.vector.agents_spaces import GroupInterface, flat_flags
+from ppo_and_friends.vector.gym_rows import MASK, log_default
+
+
+class Side:
+    """The arrays of one group, and how they are written."""
+
+    def __init__(self, interface: GroupInterface, environments: int, states: list[np.ndarray]) -> None:
+        """`states` `[environments, ...]` are those of env.critic state."""
+        self.interface, self.size = interface, len(interface.members)
+        rows = environments * self.size
+        self.buffers: dict[str, np.ndarray] = {}
+        for kind in ("obs", "final"):
+            for index, part in enumerate(interface.parts):
+                self.buffers[f"{kind}{index}"] = np.zeros((rows, *part.shape), part.dtype)
+            for index, part in enumerate(interface.critic_parts):
+                self.buffers[f"{kind}_critic{index}"] = np.zeros((rows, *part.shape), part.dtype)
+        self.reward = self.buffers["reward"] = np.zeros(rows, np.float32)
+        for flag in ("terminated", "truncated", "active"):
+            self.buffers[flag] = np.zeros(rows, np.bool_)
+        self.terminated, self.truncated = self.buffers["terminated"], self.buffers["truncated"]
+        self.active, self.there = self.buffers["active"], np.zeros(rows, np.bool_)  # in this step, and after it
+        self.mask = self.buffers["mask"] = np.ones((rows, interface.mask), np.bool_)
+        self.buffers["final_mask"] = np.ones((rows, interface.mask), np.bool_)
+        self.log: dict[str, np.ndarray] = {}
+        self.seen = [self.buffers[f"obs{index}"] for index in range(len(interface.parts))]
+        vector, columns = interface.vector, interface.ids
+        own = [self.seen[0][:, :vector], *self.seen[1:]] if vector else self.seen[1 if columns else 0 :]
+        self.own = own  # without the identity
+        self.write = [member.layout.writer(own) for member in interface.members]
+        if columns:
+            self.seen[0][:, vector:] = np.tile(np.eye(self.size, dtype=np.float32), (environments, 1))
+        self.floats = [array.reshape(-1) for array in (*self.seen, self.reward) if array.dtype != np.uint8]
+        sizes = np.asarray(interface.members[0].actions.sizes or (0,))
+        self.flags_from = np.cumsum(sizes) - sizes  # where each action column's flags begin
+        self._views: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for kind in ("obs", "final"):
+            critic = [self.buffers[f"{kind}_critic{index}"] for index in range(len(interface.critic_parts))]
+            self._views[kind] = _critic_views(interface, environments, self.buffers[f"{kind}0"], critic, states)
+
+    def clear(self) -> None:
+        """Before a step: nothing has happened yet."""
+        self.terminated.fill(False)
+        self.truncated.fill(False)
+        np.copyto(self.active, self.there)
+        self.reward.fill(0.0)
+        for key, column in self.log.items():
+            column.fill(log_default(key))
+
+    def observe(self, slot: int, row: int, observation: Any, info: Mapping[str, Any]) -> None:
+        """Write what one agent that is there sees and may do."""
+        self.there[row] = True
+        if not self.interface.mask:
+            self.write[slot](row, observation)
+            return
+        observation, flags = self.interface.members[slot].split(observation)
+        self.write[slot](row, observation)
+        flags = info.get(MASK) if flags is None else flags
+        if flags is None:  # who says nothing forbids nothing
+            self.mask[row] = True
+            return
+        flat = np.concatenate(flat_flags(flags))
+        if flat.size != self.interface.mask:
+            raise ValueError(f"{MASK} has {flat.size} flags where the action space has {self.interface.mask} choices")
+        self.mask[row] = flat
+
+    def note(self, row: int, info: Mapping[str, Any]) -> None:
+        """Named numbers of one row."""
+        for key, value in info.items():
+            if isinstance(value, float | int | np.number | np.bool_):
+                if key not in self.log:
+                    self.log[str(key)] = np.full(len(self.reward), log_default(key), np.float32)
+                self.log[str(key)][row] = float(value)
+
+    def vanish(self, row: int) -> None:
+        """An agent is not there: it sees nothing, and may do anything."""
+        self.there[row] = False
+        for array in self.own:
+            array[row] = 0
+        self.mask[row] = True
+
+    def keep(self) -> None:
+        """What the rows see now is what their actions led to."""
+        for index, array in enumerate(self.seen):
+            np.copyto(self.buffers[f"final{index}"], array)
+        np.copyto(self.buffers["final_mask"], self.mask)
+
+    def look(self, kind: str) -> None:
+        """Let the critic see, after all agents do."""
+        for mine, seen in self._views[kind]:
+            np.copyto(mine, seen)
+
+
+def _critic_views(
+    interface: GroupInterface, environments: int, seen: np.ndarray, critic: list[np.ndarray], states: list[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What the critic sees, as pairs of views: (of its arrays, of what is copied there)."""
+    size, width = len(interface.members), interface.vector
+    if interface.critic == "own":
+        return []
+    if interface.critic == "state":
+        pairs = zip(critic, states, strict=True)
+        return [(mine.reshape(environments, size, *whole.shape[1:]), whole[:, None]) for mine, whole in pairs]
+    own, mine = seen.reshape(environments, size, -1)[..., :width], critic[0].reshape(environments, size, -1)
+    joined = mine[..., : size * width].reshape(environments, size, size, width), own[:, None]
+    if interface.critic == "joined":
+        return [joined]
+    mine[..., -size:] = np.eye(size)
+    return [joined, (mine[..., size * width : -size], own)]
