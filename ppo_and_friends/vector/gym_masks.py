@@ -34,8 +34,8 @@ class ObservedMask(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._kept(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, *rest = self.env.step(action)
-        return self._kept(observation), *rest
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._kept(observation), reward, terminated, truncated, info
 
 
 def without_mask(observation: dict[str, Any]) -> Any:
