@@ -61,7 +61,7 @@ CASES = {
     "masked": experiment(
         Toy(MULTI_DISCRETE, masked=True), replace(NET, shared=True), stop_kl=1e3, value_clip=0.2, minibatches=1
     ),
-    "memory": experiment(Toy(BOX), replace(NET, core="lstm", core_size=4, chunk_length=4, burn_in=1)),
+    "memory": experiment(Toy(BOX), replace(NET, core="lstm", core_size=4, chunk_length=2)),
 }
 
 
