@@ -77,7 +77,7 @@ CASES = {
         value_clip=0.2,
         minibatches=1,
     ),
-    "memory": experiment(Toy(BOX), replace(NET, core="lstm", core_size=4, chunk_length=4, burn_in=1)),
+    "memory": experiment(Toy(BOX), replace(NET, core="lstm", core_size=4, chunk_length=2)),
 }
 
 
