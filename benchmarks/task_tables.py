@@ -22,9 +22,13 @@ SETTINGS = ("task", "rows x steps", "minibatches x epochs", "step size", "gamma"
 
 
 def tasks() -> dict[str, Experiment]:
-    """The experiments of the registry that are MuJoCo tasks."""
-    built = {name: registry.build(name) for name in registry.names()}
-    return {name: experiment for name, experiment in built.items() if isinstance(experiment.env, SimEnv)}
+    """The first experiment of each MuJoCo task, in the registry's order."""
+    found: dict[str, Experiment] = {}
+    for name in registry.names():
+        experiment = registry.build(name)
+        if isinstance(experiment.env, SimEnv) and experiment.env not in [other.env for other in found.values()]:
+            found[name] = experiment
+    return found
 
 
 def memory(model: Any, name: str) -> float:

@@ -138,11 +138,12 @@ def simple_tag() -> Experiment:
 def pressure_plate() -> Experiment:
     """Four agents open doors for each other, so that the last of them reaches the goal within 128 steps."""
     from environments.pressure_plate import PressurePlate
+    from ppo_and_friends.addons.team_reward import TeamReward
     from ppo_and_friends.vector.multi_agent import MultiAgentEnv
 
     return Experiment(
         env=MultiAgentEnv(id="PressurePlate", kwargs={"max_cycles": 128}, factory=PressurePlate, agent_ids=True),
-        num_timesteps=1_000_000,
+        num_timesteps=700_000,
         envs_per_proc=16,
         ppo=PPOConfig(
             lr=linear(7e-4, 0.0),
@@ -153,5 +154,6 @@ def pressure_plate() -> Experiment:
             normalize_values=True,
         ),
         net=net(128, 128),
+        addons=(TeamReward(),),
         evaluation=EvaluationConfig(every=10, episodes=32),
     )

@@ -42,7 +42,8 @@ def test_environments_are_those_of_the_registry() -> None:
 @pytest.mark.parametrize("row", table("Environments"), ids=lambda row: row[0])
 def test_environment_ids(row: list[str]) -> None:
     env = registry.build(row[0]).env
-    name = getattr(env, "id", None) or f"{row[0].removesuffix('Randomized')}-v5"
+    variant = re.sub("Randomized|Mirror(Loss)?", "", row[0])
+    name = getattr(env, "id", None) or getattr(env, "game", None) or f"{variant}-v5"
     isaac = row[0].startswith("Isaac")
     assert row[1].startswith(("Isaac Gym", "OmniIsaacGymEnvs") if isaac else f"`{name}`")
     kwargs = getattr(env, "kwargs", {})
@@ -55,7 +56,8 @@ def test_every_flag_of_a_call_is_in_the_readme() -> None:
 
 
 def test_every_flag_of_the_readme_exists() -> None:
-    known = {*leaves(Request()), *leaves(RunConfig()), *leaves(registry.build("RoomsICM")), *ALIASES, "help"}
+    known = {*leaves(Request()), *leaves(RunConfig()), *ALIASES, "help"}
+    known |= {name for example in ("RoomsICM", "BreakoutPixels") for name in leaves(registry.build(example))}
     groups = {f"{name.partition('.')[0]}.*" for name in known if "." in name}
     own = {"env.NAME", "env.env_id"}  # arguments of an environment's constructor
     plot = {field.name for field in dataclasses.fields(Options)}
