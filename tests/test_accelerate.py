@@ -22,6 +22,7 @@ from ppo_and_friends.addons.rnd import RND
 from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.config import BodyConfig, Experiment
 from ppo_and_friends.minibatch import Batch
+from ppo_and_friends.networks.net import Net
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.schedules import constant
@@ -50,7 +51,7 @@ class _Guess(Addon):
         assert isinstance(rollout.reached, Tensor)
         return (context.net.actor_norm(rollout.reached),)
 
-    def loss(self, batch: Batch) -> tuple[Tensor, ...]:
+    def loss(self, batch: Batch, net: Net) -> tuple[Tensor, ...]:
         assert isinstance(batch.actor, Tensor)
         (reached,) = batch.extras
         error = self.head(self.frozen(batch.actor * self.scale + reached)).squeeze(-1) - batch.returns
@@ -92,7 +93,7 @@ class Twins(SoloComm):
         tensor.mul_(2)
 
 
-COMMS = {"box": SoloComm, "masked": Twins}  # one machine code for a step, or one on each side of the reduction
+COMMS = {"box": SoloComm, "masked": Twins, "memory": SoloComm}  # one machine code for a step, or one on each side of the reduction
 
 
 @pytest.fixture(scope="module", autouse=True)
