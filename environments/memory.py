@@ -12,7 +12,12 @@ from ppo_and_friends.schedules import linear
 
 @experiment("CartPoleNoVel")
 def cart_pole_without_velocities() -> Experiment:
-    """CartPole that hides its velocities: a GRU infers them; 500 is perfect."""
+    """CartPole that hides its velocities: a GRU infers them; 500 is perfect.
+
+    Settings: CartPole's, with observations normalised, twice the step size and half the minibatches. Three seeds scored
+    494.6 +- 7.7 in 100 test episodes after 150 000 steps (500, 484, 500), a minute of one core; without the core
+    (`--net.core identity`) one scored 43. With a step size of 3e-3 one seed in three came down to 202.
+    """
     from environments.partial import cart_pole_without_velocities as factory
     from ppo_and_friends.vector.gym_vec import GymEnv
 
@@ -37,7 +42,12 @@ def cart_pole_without_velocities() -> Experiment:
 
 @experiment("PendulumNoVel")
 def pendulum_without_velocity() -> Experiment:
-    """Pendulum that hides its velocity: a GRU infers it; about -150 at best, as where it is shown."""
+    """Pendulum that hides its velocity: a GRU infers it; about -150 at best, as where it is shown.
+
+    Settings: Pendulum's, with plain Gaussian noise, 8 rows and parts of 256. Three seeds scored -186.0 +- 3.9 in 100
+    test episodes after 200 000 steps, about two minutes of one core; without the core (`--net.core identity`) one
+    scored -1119.
+    """
     from environments.partial import pendulum_without_velocity as factory
     from ppo_and_friends.vector.gym_vec import GymEnv
 
@@ -59,7 +69,12 @@ def pendulum_without_velocity() -> Experiment:
 
 @experiment("RecallCue")
 def recall_cue() -> Experiment:
-    """Say after 20 steps of nothing which of four cues came first: 1 is always right, chance has 0.25."""
+    """Say after 20 steps which of four cues came first: 1 is always right, chance has 0.25.
+
+    Settings: few epochs, an entropy bonus that falls to 0, chunks of 32 steps where an episode has 21. Three seeds were
+    right in all of 100 test episodes after 100 000 steps, 20 s of one core; without the core (`--net.core identity`)
+    they stayed at chance, 0.25 +- 0.07.
+    """
     from environments.partial import RecallCue
     from ppo_and_friends.vector.gym_vec import GymEnv
 

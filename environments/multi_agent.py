@@ -132,3 +132,26 @@ def simple_tag() -> Experiment:
         net=net(64, 64),
         evaluation=EvaluationConfig(every=10, episodes=100),
     )
+
+
+@experiment("PressurePlate")
+def pressure_plate() -> Experiment:
+    """Four agents open doors for each other, so that the last of them reaches the goal within 128 steps."""
+    from environments.pressure_plate import PressurePlate
+    from ppo_and_friends.vector.multi_agent import MultiAgentEnv
+
+    return Experiment(
+        env=MultiAgentEnv(id="PressurePlate", kwargs={"max_cycles": 128}, factory=PressurePlate, agent_ids=True),
+        num_timesteps=1_000_000,
+        envs_per_proc=16,
+        ppo=PPOConfig(
+            lr=linear(7e-4, 0.0),
+            epochs=5,
+            minibatches=4,
+            steps_per_row=128,
+            entropy_weight=linear(0.02, 0.0),
+            normalize_values=True,
+        ),
+        net=net(128, 128),
+        evaluation=EvaluationConfig(every=10, episodes=32),
+    )

@@ -12,6 +12,7 @@ from toys import BOX, Toy, experiment
 
 from ppo_and_friends.addons.base import Addon, Context
 from ppo_and_friends.minibatch import Batch
+from ppo_and_friends.networks.net import Net
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.types import GroupSpec, leaves
@@ -44,7 +45,7 @@ class _Spy(Addon):
     def extras(self, rollout: Rollout, context: Context) -> tuple[Tensor, ...]:
         return rollout.logs[:, -1] + self.offset, (~rollout.active).float()
 
-    def loss(self, batch: Batch) -> tuple[Tensor, ...]:
+    def loss(self, batch: Batch, net: Net) -> tuple[Tensor, ...]:
         steps, absent = batch.extras
         self.seen.append((steps, absent, batch.weights))
         return self.head(steps.unsqueeze(-1)).squeeze(-1) * 0, steps, absent

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gym_toys import Echo, take, vector
 from gymnasium import spaces
 
+from ppo_and_friends.config import Experiment
 from ppo_and_friends.errors import EnvironmentFailure, UserError
+from ppo_and_friends.ppo import PPO
 from ppo_and_friends.vector.gym_vec import GymEnv
 
 OBSERVATIONS = [
@@ -121,6 +124,30 @@ def test_masks_from_info_and_from_a_method() -> None:
     env = GymEnv("Methodical", {"action_space": spaces.MultiDiscrete([2, 3])}, factory=Methodical).make(1)
     assert env.reset(0)[0].mask.tolist() == [[True, False, False, True, False]]
     assert env.step((torch.tensor([[0, 1]]),))[0].obs.mask.tolist() == [[True, False, True, True, False]]
+
+
+def test_a_mask_inside_the_observation() -> None:
+    class Told(gymnasium.Env):
+        observation_space = spaces.Dict({"observation": spaces.Box(-1, 1, (3,)), "action_mask": spaces.MultiBinary(2)})
+        action_space = spaces.Discrete(2)
+
+        def told(self, first):
+            return {"observation": np.full(3, 0.5, np.float32), "action_mask": np.array([first, 1], np.int8)}
+
+        def reset(self, *, seed=None, options=None):
+            return self.told(1), {}
+
+        def step(self, action):
+            return self.told(0), 0.0, False, False, {}
+
+    env = GymEnv("Told", factory=Told).make(1)
+    group = env.spec.groups[0]
+    assert group.mask == 2 and group.actor[0].shape == (3,)
+    assert env.reset(0)[0].mask.tolist() == [[True, True]]
+    step = env.step((torch.tensor([[1]]),))[0]
+    assert step.obs.mask.tolist() == [[False, True]] and vector(step.obs).tolist() == [[0.5] * 3]
+    ppo = PPO(Experiment(env=GymEnv("Told", factory=Told), envs_per_proc=1))
+    assert ppo.predict(Told().told(0)) == 1
 
 
 @pytest.mark.parametrize(

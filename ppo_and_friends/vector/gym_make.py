@@ -13,6 +13,7 @@ from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.render import explain_backend
+from ppo_and_friends.vector.gym_masks import with_mask
 
 # What registers the ids of an environment family when it is imported, after what it needs: (modules, pip's name)
 FAMILIES = {
@@ -51,7 +52,7 @@ def make_environment(
     """
     settings = {**kwargs, "render_mode": "rgb_array"} if render else kwargs
     try:
-        return _made(name, settings, max_episode_steps, factory)
+        return with_mask(_made(name, settings, max_episode_steps, factory))
     except UserError:
         raise
     except (UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree, Views
+from ppo_and_friends.vector.gym_masks import KEY, without_mask
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,18 @@ class GymVec:
             self._log.update({key: torch.from_numpy(column) for key, column in self._backend.log.items()})
         return (self._cut if cut else self._plain,)
 
+    def legal(self, observation: Any) -> Tensor | None:
+        """The flags `[1, K]` that come inside an observation; None where there are none."""
+        if not self.spec.groups[0].mask or not isinstance(observation, dict) or KEY not in observation:
+            return None
+        return torch.from_numpy(np.atleast_2d(np.asarray(observation[KEY]))) != 0
+
     def encode(self, observation: Any) -> tuple[Tree, bool]:
         """An observation as Gymnasium gives it, or a batch of them with one more leading axis (spaces without
         parts only), as tensors `[B, ...]`; and whether it was a batch."""
         layout = self._backend.interface.layout
+        if self.legal(observation) is not None:
+            observation = without_mask(observation)
         batched = layout.space.shape is not None and np.ndim(observation) > len(layout.space.shape)
         values = list(observation) if batched else [observation]
         arrays = [np.zeros((len(values), *part.shape), part.dtype) for part in layout.parts]

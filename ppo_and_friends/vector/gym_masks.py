@@ -1,0 +1,49 @@
+"""Legal actions that come inside an observation, as PettingZoo's environments give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Dict
+
+KEY, REST = "action_mask", "observation"
+
+
+class ObservedMask(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A Dict observation without its entry `action_mask`, which `action_masks()` tells; what is left is unwrapped where
+    it is the entry `observation` alone."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        assert isinstance(env.observation_space, Dict)
+        self.rest = {key: space for key, space in env.observation_space.spaces.items() if key != KEY}
+        self.observation_space = self.rest[REST] if list(self.rest) == [REST] else Dict(self.rest)
+        self.legal = np.ones(0, np.int8)
+
+    def _kept(self, observation: dict[str, Any]) -> Any:
+        self.legal = np.asarray(observation[KEY])
+        return without_mask(observation)
+
+    def action_masks(self) -> np.ndarray:
+        return self.legal
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._kept(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._kept(observation), reward, terminated, truncated, info
+
+
+def without_mask(observation: dict[str, Any]) -> Any:
+    rest = {key: value for key, value in observation.items() if key != KEY}
+    return rest[REST] if list(rest) == [REST] else rest
+
+
+def with_mask(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment itself where its observations have no such entry."""
+    space = env.observation_space
+    return ObservedMask(env) if isinstance(space, Dict) and KEY in space.spaces and len(space.spaces) > 1 else env
