@@ -41,7 +41,7 @@ class BodyConfig:
             *(number for layer in self.convolutions for number in layer),
         )
         if min(sizes, default=1) < 1:
-            raise UserError(f"net has layers of sizes {sizes}, but each must be 1 or more.")
+            raise UserError(f"net is of sizes {sizes}, but must be made of layers of 1 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
