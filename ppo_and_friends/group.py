@@ -65,8 +65,8 @@ class Group:
         copies = prod(addon.copies for addon in self._addons())
         if copies > 1 and self.net.actor_core.state_size + self.net.critic_core.state_size:
             raise UserError(
-                f"An add-on makes {copies} copies of each row, and net.core remembers: copies were never played, so "
-                "there is nothing to remember of them. Take net.core identity, or leave the add-on out."
+                f"net.core remembers, but an add-on makes {copies} copies of each row, of which there is nothing to "
+                "remember, because they were never played: take net.core identity, or leave the add-on out."
             )
         return copies
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from ppo_and_friends.config import BodyConfig, Experiment, NetConfig, PPOConfig
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rollout import Rollout
-from ppo_and_friends.types import ActionSpace, GroupSpec, Obs, Spec, Step, TensorSpec, Tree, tree_map
+from ppo_and_friends.types import ActionSpace, GroupSpec, Obs, Spec, Step, TensorSpec, Tree, Views, tree_map
 
 DISCRETE = ActionSpace("discrete", (4,))
 MULTI_DISCRETE = ActionSpace("multi_discrete", (3, 2, 5))
@@ -43,6 +43,9 @@ class Toy:
     absent: float = 0.0
     scale: float = 1.0  # of observations
     critic: tuple[TensorSpec, ...] = field(default=(STATE,), repr=False)
+    vector: TensorSpec = VECTOR
+    agents: int = 1  # in each environment, which ends for all of them at once
+    views: bool = False  # whether an observation may be read backwards too
 
     def make(self, rows: int, threads: int = 1, render: bool = False) -> ToyVec:
         return ToyVec(self, rows)
@@ -51,12 +54,20 @@ class Toy:
 class ToyVec:
     """A `VecEnv` that counts its resets and keeps the last actions it was given."""
 
-    def __init__(self, config: Toy, rows: int) -> None:
-        self.config, self.rows = config, rows
-        parts = (VECTOR, IMAGE) if config.images else (VECTOR,)
-        critic = config.critic if config.asymmetric else parts
-        mask = sum(config.action.sizes) if config.masked else 0
-        group = GroupSpec(rows, parts, critic, config.action, mask, symmetric=not config.asymmetric, logs=("luck",))
+    def __init__(self, config: Toy, environments: int) -> None:
+        self.config, self.rows = config, environments * config.agents
+        parts = (config.vector, IMAGE) if config.images else (config.vector,)
+        group = GroupSpec(
+            self.rows,
+            parts,
+            config.critic if config.asymmetric else parts,
+            config.action,
+            sum(config.action.sizes) if config.masked else 0,
+            symmetric=not config.asymmetric,
+            logs=("luck",),
+            views=Views(2, backwards) if config.views else None,
+            agents=("agent",) if config.agents == 1 else tuple(f"agent{number}" for number in range(config.agents)),
+        )
         self.spec = Spec((group,), "toy", "none")
         self.generator = Generator()
         self.resets = 0
@@ -88,17 +99,21 @@ class ToyVec:
         self.obs = self._draw()
         return (self.obs,)
 
-    def _chance(self, probability: float) -> Tensor:
-        return torch.rand(self.rows, generator=self.generator) < probability
+    def _chance(self, probability: float, rows: int) -> Tensor:
+        return torch.rand(rows, generator=self.generator) < probability
+
+    def _ends(self, probability: float) -> Tensor:
+        agents = self.config.agents
+        return self._chance(probability, self.rows // agents).repeat_interleave(agents)
 
     def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
         self.actions = actions[0].clone()
         first = self.obs.actor[0] if isinstance(self.obs.actor, tuple) else self.obs.actor
         reward = torch.tanh(self.actions.float().mean(-1) * (first[:, 0] - 5)) + 1
-        terminated, truncated = self._chance(self.config.terminates), self._chance(self.config.truncates)
+        terminated, truncated = self._ends(self.config.terminates), self._ends(self.config.truncates)
         final, fresh, ended = self._draw(), self._draw(), terminated | truncated
         self.obs = pick(ended, fresh, final)
-        active = ~self._chance(self.config.absent)
+        active = ~self._chance(self.config.absent, self.rows)
         return (Step(self.obs, final, reward, terminated, truncated, active, {"luck": reward * 2}),)
 
     def state(self) -> dict[str, Any]:
@@ -113,6 +128,46 @@ class ToyVec:
         raise NotImplementedError
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Toys:
+    """Several groups of rows in one environment, each a toy."""
+
+    groups: tuple[Toy, ...]
+
+    def make(self, rows: int, threads: int = 1, render: bool = False) -> ToysVec:
+        return ToysVec(self, rows)
+
+
+class ToysVec:
+    def __init__(self, config: Toys, environments: int) -> None:
+        self.toys = [toy.make(environments) for toy in config.groups]
+        groups = (replace(toy.spec.groups[0], name=f"group{number}") for number, toy in enumerate(self.toys))
+        self.spec = Spec(tuple(groups), "toys", "none")
+
+    def reset(self, seed: int) -> tuple[Obs, ...]:
+        return tuple(toy.reset(seed + number)[0] for number, toy in enumerate(self.toys))
+
+    def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
+        return tuple(toy.step((own,))[0] for toy, own in zip(self.toys, actions, strict=True))
+
+    def state(self) -> dict[str, Any]:
+        return {"toys": [toy.state() for toy in self.toys]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        for toy, own in zip(self.toys, state["toys"], strict=True):
+            toy.load_state(own)
+
+    def frame(self, row: int) -> np.ndarray:
+        raise NotImplementedError
+
+    def close(self) -> None: ...
+
+
+def backwards(observation: Tree) -> Tree:
+    """Two views of `[B, D]` vectors: as they are, and from their last column to their first."""
+    return tree_map(lambda part: torch.stack((part, part.flip(-1))), observation)
 
 
 def pick(rows: Tensor, where: Obs, other: Obs) -> Obs:

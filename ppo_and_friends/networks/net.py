@@ -90,6 +90,7 @@ class Net(nn.Module):
         if config.custom_distribution:
             self.distribution = own_distribution(config.custom_distribution, self.actor_trunk.features, spec, config)
         else:
+            _check_flags(spec)
             self.distribution = make_distribution(self.actor_trunk.features, spec.action, config)
         self.value_head = nn.Linear(self.critic_trunk.features, 1)
         if config.initialization == "orthogonal":
@@ -140,6 +141,15 @@ class Net(nn.Module):
     def observation_moments(self) -> list[Moments]:
         shared = self.critic_norm is self.actor_norm
         return self.actor_norm.moments() + ([] if shared else self.critic_norm.moments())
+
+
+def _check_flags(spec: GroupSpec) -> None:
+    choices = sum(spec.action.sizes)
+    if spec.mask not in (0, choices):
+        raise UserError(
+            f"The environment gives {spec.mask} flags of legal actions a row, but {spec.action.kind} actions have "
+            f"{choices} choices: give one flag for each, or none."
+        )
 
 
 def initialize_orthogonal(net: nn.Module, *heads: tuple[nn.Module, float]) -> None:

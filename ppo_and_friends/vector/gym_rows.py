@@ -49,6 +49,11 @@ class Interface:
         except Exception as error:
             raise EnvironmentFailure(f"{name} failed in its first reset: {_text(error)}.") from error
         reports = MASK in info or env.has_wrapper_attr("action_masks")
+        if reports and not actions.sizes:
+            raise UserError(
+                f"{name} reports an {MASK}, but its actions {env.action_space} have no choices to forbid: report none, "
+                "or make them Discrete or MultiDiscrete."
+            )
         pace = float(env.metadata.get("render_fps") or cls.steps_per_second)
         return cls(name, layout, actions, sum(actions.sizes) if reports else 0, pace)
 
