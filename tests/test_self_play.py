@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from agent_toys import crew
 from team_toys import Hunt
 from torch import Tensor
-from toys import Toy
+from toys import Toy, experiment
 
+from environments.connect_four import ConnectFour
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.ppo import PPO
 from ppo_and_friends.types import Step
 from ppo_and_friends.vector.self_play import SelfPlay, SelfPlayVec
 
@@ -60,6 +63,17 @@ def test_actions_go_to_the_agent_that_the_seat_is() -> None:
     env.reset(0)
     act(env, 2)
     assert [taken(env, game) for game in (0, 1)] == [{"ann": 2, "bob": 1}, {"ann": 1, "bob": 2}]
+
+
+def test_a_policy_is_asked_about_the_game_itself() -> None:
+    """Whose observation it is does not matter: flags of legal actions are read from it."""
+    ppo = PPO(experiment(SelfPlay(ConnectFour()), normalize_rewards=False))
+    board = torch.zeros(85)
+    board[0:6:2] = board[43:48:2] = board[84] = 1  # the first column is full
+    answers = ppo.predict(board.expand(500, -1).numpy(), deterministic=False, agent="learner")
+    assert set(answers.flatten().tolist()) == {1, 2, 3, 4, 5, 6}
+    ppo = PPO(experiment(SelfPlay(crew(length=3)), normalize_rewards=False))
+    assert ppo.predict(np.zeros(2, np.float32), agent="opponent") in (0, 1, 2)
 
 
 def test_seats_are_saved_with_the_game() -> None:

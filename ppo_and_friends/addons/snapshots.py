@@ -1,4 +1,4 @@
-"""Self-play against what the learner was before (arXiv:1710.03748, 3.3), with an Elo rating.
+"""Self-play against what the learner was before (arXiv:1710.03748), with an Elo rating.
 
 The learner's weights join a pool now and then, and one of the pool plays the opponent in each rollout: the latest, so
 that the opponent grows with the learner, or any, so that the learner does not forget how to beat old ways to play.
