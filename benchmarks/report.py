@@ -63,8 +63,8 @@ SECTIONS = {
     "games": (
         "Games",
         "`python benchmarks/games.py STATE...`",
-        "Policies that learned a game by self-play against players that do not learn, each seat in half of the games. A round "
-        "is a seed.",
+        "Policies that learned a game by self-play against players that do not learn, each seat in half of the games. "
+        "A round is a seed.",
     ),
     "collector": ("Collector", "`python benchmarks/collector.py`", "Stepping and recording, beside the bare engine."),
 }

@@ -27,7 +27,7 @@ def connect_four() -> Experiment:
             epochs=4,
             minibatches=8,
             steps_per_row=128,
-            entropy_weight=linear(0.02, 0.0),
+            entropy_weight=linear(0.1, 0.01),
             normalize_observations=False,
             normalize_rewards=False,
         ),
