@@ -21,7 +21,7 @@ PLACES = 1 << torch.tensor([[7 * column + row for row in range(HEIGHT)] for colu
 BOTTOM, TOP = PLACES[:, 0], PLACES[:, -1]
 FULL = PLACES.sum()
 LINES = (1, 6, 7, 8)  # a place's neighbours: above, down to the right, right, up to the right
-CELLS = COLUMNS * HEIGHT
+PICTURE = PLACES.T.flip(0)  # the places as one sees them, the highest row first
 CELL = 34  # pixels
 BOARD, EMPTY, DISCS = (40, 70, 150), (236, 240, 241), ((220, 60, 60), (244, 200, 60))
 
@@ -45,8 +45,8 @@ def drops(occupied: Tensor) -> Tensor:
 class ConnectFour:
     """Two agents a game, `first` and `second`, of one group: whoever has four in a line gets 1, the other one -1.
 
-    A step is one player's move, and the other one's only legal action is to wait. Each sees its own discs, the other's
-    (42 places each, column by column from the bottom up), and whether it is to move.
+    A step is one player's move, and the other one's only legal action is to wait. Each sees planes `[3, 6, 7]`, the
+    highest row first: its own discs, the other's, and ones everywhere where it is to move.
     """
 
     def make(self, rows: int, threads: int = 1, render: bool = False) -> ConnectFourVec:
@@ -57,7 +57,7 @@ class ConnectFourVec:
     """A `VecEnv` of so many games. No chance is in it: a game begins with an empty board."""
 
     def __init__(self, games: int) -> None:
-        part, action = (TensorSpec((2 * CELLS + 1,)),), ActionSpace("discrete", (COLUMNS + 1,))
+        part, action = (TensorSpec((3, HEIGHT, COLUMNS)),), ActionSpace("discrete", (COLUMNS + 1,))
         group = GroupSpec(2 * games, part, part, action, COLUMNS + 1, agents=("first", "second"))
         self.spec = Spec((group,), "connect four", "64-bit boards", steps_per_second=2.0)
         self.boards = torch.zeros(games, 2, dtype=torch.int64)
@@ -93,17 +93,17 @@ class ConnectFourVec:
         return (Step(self._observe() if bool(ended.any()) else final, final, *facts, {}),)
 
     def _observe(self) -> Obs:
-        own = ((self.boards.unsqueeze(-1) & PLACES.flatten()) != 0).float()
-        to_move = torch.nn.functional.one_hot(self.mover, 2).unsqueeze(-1)
-        seen = torch.cat((own, own.flip(1), to_move), -1).flatten(0, 1)
+        own = ((self.boards.view(-1, 2, 1, 1) & PICTURE) != 0).float()
+        to_move = torch.nn.functional.one_hot(self.mover, 2).view(-1, 2, 1, 1).expand_as(own)
+        seen = torch.stack((own, own.flip(1), to_move), 2).flatten(0, 1)
         return Obs(seen, seen, self.legal(seen))
 
     @staticmethod
     def legal(observation: Any) -> Tensor:
-        """`[B, 8]` flags of the columns that are not full, or of waiting, of observations `[B, 85]`."""
-        seen = torch.as_tensor(np.asarray(observation)).view(-1, 2 * CELLS + 1)
-        to_move = seen[:, -1:] != 0
-        tops = seen[:, HEIGHT - 1 : 2 * CELLS : HEIGHT].view(-1, 2, COLUMNS).sum(1)
+        """`[B, 8]` flags of the columns that are not full, or of waiting, of observations `[B, 3, 6, 7]`."""
+        seen = torch.as_tensor(np.asarray(observation)).view(-1, 3, HEIGHT, COLUMNS)
+        to_move = seen[:, 2, 0, :1] != 0
+        tops = seen[:, :2, 0].sum(1)
         return torch.cat(((tops == 0) & to_move, ~to_move), 1)
 
     def state(self) -> dict[str, Any]:
@@ -141,8 +141,7 @@ class Lookahead:
 
     def act(self, obs: Obs, state: None, first: Tensor) -> tuple[Tensor, None]:
         assert isinstance(obs.actor, Tensor)
-        planes = obs.actor[:, :-1].view(-1, 2, CELLS).long()
-        own, other = (planes * PLACES.flatten()).sum(-1).unbind(1)
+        own, other = (obs.actor[:, :2].long() * PICTURE).sum((-1, -2)).unbind(1)
         discs = drops(own | other)
         wins, blocks = (won(board.unsqueeze(1) | discs) for board in (own, other))
         values = torch.rand(len(own), COLUMNS + 1, generator=self.generator)

@@ -61,8 +61,10 @@ def test_who_has_four_wins_and_the_other_one_loses(columns: list[int], reward: l
     step = played(env, columns[-1:])
     assert step.reward.tolist() == reward and step.terminated.all() and not step.truncated.any() and step.active.all()
     assert isinstance(step.final.actor, Tensor) and isinstance(step.obs.actor, Tensor)
-    assert step.final.actor[:, :-1].sum(1).tolist() == 2 * [len(columns)], "the board as it was at the end"
-    assert step.obs.actor.tolist() == [84 * [0.0] + [1.0], 85 * [0.0]], "an empty board, and the first one's move"
+    assert step.final.actor[:, :2].sum((1, 2, 3)).tolist() == 2 * [len(columns)], "the board as it was at the end"
+    assert not step.obs.actor[:, :2].any() and step.obs.actor[:, 2].sum((1, 2)).tolist() == [42, 0], (
+        "the first one's move"
+    )
 
 
 def test_a_full_board_without_a_line_is_a_draw() -> None:

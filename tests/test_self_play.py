@@ -68,9 +68,9 @@ def test_actions_go_to_the_agent_that_the_seat_is() -> None:
 def test_a_policy_is_asked_about_the_game_itself() -> None:
     """Whose observation it is does not matter: flags of legal actions are read from it."""
     ppo = PPO(experiment(SelfPlay(ConnectFour()), normalize_rewards=False))
-    board = torch.zeros(85)
-    board[0:6:2] = board[43:48:2] = board[84] = 1  # the first column is full
-    answers = ppo.predict(board.expand(500, -1).numpy(), deterministic=False, agent="learner")
+    board = torch.zeros(3, 6, 7)
+    board[0, ::2, 0] = board[1, 1::2, 0] = board[2] = 1  # the first column is full
+    answers = ppo.predict(board.expand(500, -1, -1, -1).numpy(), deterministic=False, agent="learner")
     assert set(answers.flatten().tolist()) == {1, 2, 3, 4, 5, 6}
     ppo = PPO(experiment(SelfPlay(crew(length=3)), normalize_rewards=False))
     assert ppo.predict(np.zeros(2, np.float32), agent="opponent") in (0, 1, 2)
