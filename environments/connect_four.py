@@ -22,7 +22,7 @@ BOTTOM, TOP = PLACES[:, 0], PLACES[:, -1]
 FULL = PLACES.sum()
 LINES = (1, 6, 7, 8)  # a place's neighbours: above, down to the right, right, up to the right
 PICTURE = PLACES.T.flip(0)  # the places as one sees them, the highest row first
-CELL = 34  # pixels
+CELL, MARGIN = 34, 6  # pixels
 BOARD, EMPTY, DISCS = (40, 70, 150), (236, 240, 241), ((220, 60, 60), (244, 200, 60))
 
 
@@ -117,13 +117,15 @@ class ConnectFourVec:
         """The board; who began has red discs."""
         from PIL import Image, ImageDraw
 
-        picture = Image.new("RGB", (COLUMNS * CELL, HEIGHT * CELL), BOARD)
+        width, height = COLUMNS * CELL, HEIGHT * CELL
+        picture = Image.new("RGB", (width + 2 * MARGIN, height + 2 * MARGIN), EMPTY)
         draw = ImageDraw.Draw(picture)
+        draw.rectangle((MARGIN, MARGIN, MARGIN + width, MARGIN + height), fill=BOARD)
         for column in range(COLUMNS):
-            for height in range(HEIGHT):
-                owners = (self.boards[row] & PLACES[column, height]).ne(0).tolist()
+            for place in range(HEIGHT):
+                owners = (self.boards[row] & PLACES[column, place]).ne(0).tolist()
                 colour = DISCS[owners.index(True)] if any(owners) else EMPTY
-                x, y = column * CELL, (HEIGHT - 1 - height) * CELL
+                x, y = MARGIN + column * CELL, MARGIN + (HEIGHT - 1 - place) * CELL
                 draw.ellipse((x + 3, y + 3, x + CELL - 4, y + CELL - 4), fill=colour)
         return np.asarray(picture)
 

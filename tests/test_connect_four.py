@@ -137,6 +137,7 @@ def test_a_picture_shows_the_discs() -> None:
     env = ConnectFour().make(1)
     env.reset(0)
     played(env, [3, 3])
-    picture = env.frame(0)[CELL // 2 :: CELL, CELL // 2 :: CELL]
+    start = MARGIN + CELL // 2
+    picture = env.frame(0)[start::CELL, start::CELL]
     assert picture.shape == (6, 7, 3)
     assert [tuple(picture[row, 3]) for row in (5, 4, 3)] == [*DISCS, EMPTY] and tuple(picture[5, 2]) == EMPTY
