@@ -14,6 +14,7 @@ from environments.connect_four import (
     DISCS,
     EMPTY,
     FULL,
+    MARGIN,
     PLACES,
     WAIT,
     ConnectFour,
