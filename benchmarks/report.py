@@ -60,6 +60,12 @@ SECTIONS = {
         "Environments of several agents as rows of tensors, beside bare loops over the same environments: steps of "
         "environments in a second of one process.",
     ),
+    "games": (
+        "Games",
+        "`python benchmarks/games.py STATE...`",
+        "Policies that learned a game by self-play against players that do not learn, each seat in half of the games. "
+        "A round is a seed.",
+    ),
     "collector": ("Collector", "`python benchmarks/collector.py`", "Stepping and recording, beside the bare engine."),
 }
 SCORES = ("Scores", "`python benchmarks/scores.py NAME...`", "Whole deterministic episodes after training.")

@@ -9,6 +9,7 @@ FAMILIES = (
     "isaac",
     "atari",
     "multi_agent",
+    "self_play",
     "curiosity",
     "symmetry",
 )

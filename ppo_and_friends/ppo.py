@@ -142,7 +142,7 @@ class PPO:
         for name, group, own in zip(self.players.names, self.groups, self._note(sums, self.steps), strict=True):
             metrics |= self.players.named(name, group.report(own, self.steps * group.total_rows))
             for addon in group.addons:
-                addon.end_iteration(self)  # type: ignore[operator]
+                metrics |= self.players.named(name, addon.end_iteration(self) or {})  # type: ignore[operator]
         self.iteration += 1
         return {
             "iteration": self.iteration,

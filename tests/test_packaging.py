@@ -14,6 +14,7 @@ from ppo_and_friends.config import RunConfig
 from ppo_and_friends.flags import ALIASES, leaves
 from ppo_and_friends.parser import Request
 from ppo_and_friends.plot import Options
+from ppo_and_friends.vector.self_play import SelfPlay
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,6 +43,9 @@ def test_environments_are_those_of_the_registry() -> None:
 @pytest.mark.parametrize("row", table("Environments"), ids=lambda row: row[0])
 def test_environment_ids(row: list[str]) -> None:
     env = registry.build(row[0]).env
+    if isinstance(env, SelfPlay):
+        assert row[1] == f"`{type(env.env).__name__}` of this project"
+        return
     variant = re.sub("Randomized|Mirror(Loss)?", "", row[0])
     name = getattr(env, "id", None) or getattr(env, "game", None) or f"{variant}-v5"
     isaac = row[0].startswith("Isaac")

@@ -68,9 +68,9 @@ class Addon(nn.Module):
         in place and never bound anew."""
         return (torch.zeros_like(batch.weights),)
 
-    def end_iteration(self, ppo: PPO) -> None:
+    def end_iteration(self, ppo: PPO) -> dict[str, float] | None:
         """Called after the update and its counting, with all ranks at the same place: `ppo.progress` is that of the
-        next rollout."""
+        next rollout. Numbers it returns, the same on every rank, are metrics of this iteration."""
 
     def state(self) -> dict[str, Any]:
         """What this rank alone knows and resuming needs; parameters and buffers are saved already."""
