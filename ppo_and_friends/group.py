@@ -61,14 +61,14 @@ class Group:
         return [addon for addon in self.addons if isinstance(addon, Addon)]
 
     def _copies(self) -> int:
-        """What add-ons make of each row. Raises UserError where a net with memory would have to remember copies."""
-        copies = prod(addon.copies for addon in self._addons())
-        if copies > 1 and self.net.actor_core.state_size + self.net.critic_core.state_size:
+        """What add-ons make of each row. Raises UserError where a net would have to remember what was not played."""
+        inventing = any(addon.invents for addon in self._addons())
+        if inventing and self.net.actor_core.state_size + self.net.critic_core.state_size:
             raise UserError(
-                f"net.core remembers, but an add-on makes {copies} copies of each row, of which there is nothing to "
-                "remember, because they were never played: take net.core identity, or leave the add-on out."
+                "net.core remembers, but an add-on learns from copies or mirror images of each row, of which there is "
+                "nothing to remember, because they were never played: take net.core identity, or leave the add-on out."
             )
-        return copies
+        return prod(addon.copies for addon in self._addons())
 
     def early_moments(self) -> list[Moments]:
         """What may move before the update: nothing that the policy depends on."""

@@ -232,9 +232,9 @@ class PPO:
         """How the first group acts outside training."""
         return self.policies(deterministic)[0]
 
-    def policies(self, deterministic: bool = True) -> list[NetPolicy]:
-        """How each group acts outside training."""
-        return [NetPolicy(player.net, self.generator, deterministic) for player in self.players.all]
+    def policies(self, deterministic: bool = True, generator: torch.Generator | None = None) -> list[NetPolicy]:
+        """How each group acts outside training; what it samples, it draws from training's generator or another."""
+        return [NetPolicy(player.net, generator or self.generator, deterministic) for player in self.players.all]
 
     def predict(
         self, observation: Any, deterministic: bool = True, agent: str = "", memory: Memory | None = None

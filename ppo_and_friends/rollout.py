@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ppo_and_friends.types import Obs, Tree, tree_map
@@ -62,7 +63,8 @@ class Rollout:
         index = self.final_index
 
         def joined(observed: Tensor, final: Tensor) -> Tensor:
-            following = observed[1:].clone()  # where nothing was cut, the next row is what the action led to
+            # Where nothing was cut, the next row is what the action led to. Contiguous, so that to flatten is no copy.
+            following = observed[1:].clone(memory_format=torch.contiguous_format)
             following.flatten(0, 1).index_copy_(0, index, final)
             return following
 

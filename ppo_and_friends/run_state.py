@@ -97,6 +97,9 @@ def load_weights(ppo: PPO, state: dict[str, Any]) -> None:
             group.net.load_state_dict(saved["net"])
             if group.addons.state_dict().keys() == saved["addons"].keys():  # the same friends in the same order
                 group.addons.load_state_dict(saved["addons"])
+        for name, weights in state["shared"].get("frozen", {}).items():
+            if name in ppo.players.frozen:
+                ppo.players.frozen[name].play(weights)
 
     load_or_explain(load, "network settings or spaces", "another state for --init_from")
 

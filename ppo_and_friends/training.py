@@ -156,11 +156,13 @@ class Training:
             # Twice the rows of training at most: 10 episodes on 8 rows would take as long as 16.
             rows = min(2 * ppo.experiment.envs_per_proc, -(-settings.episodes // ppo.comm.size))
             self.evaluation_env = ppo.evaluation_env(rows)
+        seed = evaluation_seed(ppo.seed, ppo.iteration)
+        generator = torch.Generator(ppo.device).manual_seed(seed + ppo.comm.rank)  # training's own is not touched
         result = evaluate(
             self.evaluation_env,
-            ppo.policies(not settings.sample),
+            ppo.policies(not settings.sample, generator),
             settings.episodes,
-            evaluation_seed(ppo.seed, ppo.iteration),
+            seed,
             ppo.comm,
             settings.max_episode_steps,
         )

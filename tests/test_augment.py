@@ -20,6 +20,7 @@ from ppo_and_friends.config import Experiment
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.rollout import Rollout
+from ppo_and_friends.types import ActionSpace, GroupSpec, Mirror, TensorSpec
 from ppo_and_friends.vector.gym_vec import GymEnv
 
 ROWS, STEPS, VIEWS = 3, 16, 8
@@ -156,6 +157,32 @@ Other, Varying, Single = (type(name, (Bad,), {}) for name in ("Other", "Varying"
 def test_views_that_are_none_are_refused(factory: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         GymEnv(id="Mine", factory=factory).make(2)
+
+
+def test_a_rollout_without_an_end_has_views_too() -> None:
+    views = GymEnv(id="Mine", factory=Compass).make(1).spec.groups[0].views
+    assert views is not None
+    found = views.of(torch.zeros(0, 4))
+    assert isinstance(found, Tensor) and found.shape == (VIEWS, 0, 4)
+
+
+def test_memory_knows_nothing_of_a_mirror() -> None:
+    experiment = small("Walker2dMirrorLoss")
+    net = replace(experiment.net, core="gru", chunk_length=STEPS // 2)
+    with pytest.raises(UserError, match=r"net.core remembers, but an add-on learns from copies or mirror images"):
+        PPO(replace(experiment, net=net), None)
+
+
+@pytest.mark.parametrize(("high", "fits"), [((1.0, 1.0), True), ((1.0, 2.0), False)])
+def test_a_mirror_keeps_the_bounds_of_actions(high: tuple[float, float], fits: bool) -> None:
+    mirror = Mirror((0,), (-1.0,), (1, 0), (1.0, 1.0))
+    seen = (TensorSpec((1,)),)
+    spec = GroupSpec(1, seen, seen, ActionSpace("box", (), (-1.0, -1.0), high), mirror=mirror)
+    if fits:
+        MirrorCopies().make(spec)
+    else:
+        with pytest.raises(UserError, match="exchanges columns with other bounds"):
+            MirrorCopies().make(spec)
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,8 @@ PLAIN = Case("identity", False, "none", "own", 1, "discrete", True, 2)
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
-        (composed(PLAIN._replace(core="gru")), "net.core remembers, but an add-on makes 2 copies of each row"),
-        (composed(PLAIN._replace(core="lstm")), "net.core remembers, but an add-on makes 2 copies of each row"),
+        (composed(PLAIN._replace(core="gru")), "net.core remembers, but an add-on learns from copies or mirror images"),
+        (composed(PLAIN._replace(core="lstm")), "net.core remembers, but an add-on learns from copies or mirror images"),
         (experiment(Flagged(BOX)), "gives 2 flags of legal actions a row, but box actions have 0 choices"),
         (experiment(Flagged()), "gives 2 flags of legal actions a row, but discrete actions have 4 choices"),
         (experiment(BOX_WITH_FLAGS), r"Echo reports an action_mask, but its actions Box\(.*\) have no choices to forbid"),

@@ -21,7 +21,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
 from ppo_and_friends.mosaic import mosaic
 from ppo_and_friends.players import make_players
-from ppo_and_friends.policy import RandomPolicy
+from ppo_and_friends.policy import NetPolicy, RandomPolicy
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.schedules import Progress
 from ppo_and_friends.stats import EpisodeTracker
@@ -167,14 +167,20 @@ def test_training_evaluates_logs_and_shows_all_groups(tmp_path: Path, capsys: py
         ppo.predict([1.0, 1.0], agent="wolf")
 
 
-def test_an_evaluation_may_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, policies = list[bool](), PPO.policies
-    monkeypatch.setattr(PPO, "policies", lambda ppo, likely=True: asked.append(likely) or policies(ppo, likely))
+def test_an_evaluation_may_sample_and_draws_nothing_from_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, policies = list[tuple[bool, bool]](), PPO.policies
+
+    def noted(ppo: PPO, likely: bool = True, generator: torch.Generator | None = None) -> list[NetPolicy]:
+        asked.append((likely, generator is not None and generator is not ppo.generator))
+        return policies(ppo, likely, generator)
+
+    monkeypatch.setattr(PPO, "policies", noted)
+    states = []
     for sample in (True, False):
         ppo = made(steps=64)
         ppo.experiment = dataclasses.replace(ppo.experiment, evaluation=EvaluationConfig(1, 2, sample=sample))
-        ppo.learn()
-    assert asked == [False, True]
+        states.append(ppo.learn().generator.get_state())
+    assert asked == [(False, True), (True, True)] and torch.equal(*states)
 
 
 def test_pictures_and_first_lines_count_environments() -> None:

@@ -141,6 +141,7 @@ def test_a_mask_inside_the_observation() -> None:
             return self.told(0), 0.0, False, False, {}
 
     env = GymEnv("Told", factory=Told).make(1)
+    assert env.state() is not None
     group = env.spec.groups[0]
     assert group.mask == 2 and group.actor[0].shape == (3,)
     assert env.reset(0)[0].mask.tolist() == [[True, True]]

@@ -57,6 +57,11 @@ def test_a_part_reaches_its_own_layers_alone() -> None:
     assert body(torch.zeros(2, 5, 6)).shape == (2, 5, 6)
 
 
+def test_a_split_of_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match="no part of what is observed is a vector"):
+        Body((TensorSpec((3, 84, 84), torch.uint8),), BodyConfig(split="2"))
+
+
 def test_images_and_vectors_have_a_body_a_key() -> None:
     image = TensorSpec((3, 16, 16), torch.uint8, "camera")
     body = Body((NAMED, image), BodyConfig(split="each", residual=(4, 8), hidden=(10,), activation="relu"))

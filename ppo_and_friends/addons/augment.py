@@ -22,6 +22,7 @@ class Copies(Addon):
     """Copy k of row n is row n * copies + k of what is learned from; copy 0 is the original."""
 
     recordable = True
+    invents = True
 
     def __init__(self, copies: int) -> None:
         super().__init__()

@@ -41,6 +41,7 @@ class Addon(nn.Module):
     reports  names of what `loss` gives behind its first entry; the mean over the update is the metric of that name
     needs    how many tensors `extras` gives
     copies   by how much `transform` multiplies the rows of a rollout
+    invents  whether it learns from situations that were not played, of which a net with memory remembers nothing
     trains   whether it has a loss, also without parameters of its own
     """
 
@@ -51,6 +52,7 @@ class Addon(nn.Module):
     reports: tuple[str, ...] = ()
     needs: int = 0
     copies: int = 1
+    invents: bool = False
     trains: bool = False
 
     def transform(self, rollout: Rollout, context: Context) -> Rollout:

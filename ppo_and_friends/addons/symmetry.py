@@ -71,8 +71,8 @@ class Mirrored(nn.Module):
         self.observation = Exchange(mirror.observation, mirror.observation_signs, sum(part.shape), "observations")
         self.action = Exchange(mirror.action, mirror.action_signs, spec.action.columns, "actions")
         low, high = (torch.tensor(bounds) for bounds in (spec.action.low, spec.action.high))
-        smallest = torch.minimum(self.action(low), self.action(high))
-        if not torch.equal(smallest, low) or not torch.equal(self.action(smallest).abs(), self.action(low).abs()):
+        ends = self.action(low), self.action(high)
+        if not (torch.equal(torch.minimum(*ends), low) and torch.equal(torch.maximum(*ends), high)):
             raise UserError(
                 f"The mirror of actions exchanges columns with other bounds: {spec.action.low}, {spec.action.high}."
             )
@@ -118,6 +118,7 @@ class MirrorLoss:
 class _MirrorLoss(Addon):
     recordable = True
     trains = True
+    invents = True
     needs = 1
     reports = ("mirror_loss",)
 

@@ -90,6 +90,10 @@ class Body(nn.Module):
 
     def __init__(self, specs: tuple[TensorSpec, ...], config: BodyConfig) -> None:
         super().__init__()
+        if config.split and not any(len(spec.shape) == 1 for spec in specs):
+            raise UserError(
+                f"net: split is {config.split!r}, but no part of the observation is a vector: leave it out."
+            )
         self.encoders = nn.ModuleList(_encoder(spec, config) for spec in specs)
         widths = [sum(int(encoder.features) for encoder in self.encoders), *config.hidden]  # type: ignore[arg-type]
         layers = []

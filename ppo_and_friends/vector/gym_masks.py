@@ -18,12 +18,12 @@ class ObservedMask(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
         assert isinstance(env.observation_space, Dict)
-        self.rest = {key: space for key, space in env.observation_space.spaces.items() if key != KEY}
-        self.observation_space = self.rest[REST] if list(self.rest) == [REST] else Dict(self.rest)
+        rest = without_mask(dict(env.observation_space.spaces))
+        self.observation_space = Dict(rest) if isinstance(rest, dict) else rest
         self.legal = np.ones(0, np.int8)
 
     def _kept(self, observation: dict[str, Any]) -> Any:
-        self.legal = np.asarray(observation[KEY])
+        self.legal = np.array(observation[KEY])  # a copy: the environment may go on writing its own
         return without_mask(observation)
 
     def action_masks(self) -> np.ndarray:

@@ -51,6 +51,8 @@ def views_of(env: gymnasium.Env[Any, Any], name: str, layout: Layout) -> Views |
 
     def of(observation: Tree) -> Tree:
         (tensor,) = leaves(observation)
+        if not len(tensor):
+            return tensor.new_zeros(copies, *tensor.shape)
         arrays = tensor.cpu().numpy().reshape(-1, *space.shape)
         views = [_checked(method, array, name, copies) for array in arrays]
         made = np.stack(views, 1).astype(arrays.dtype, copy=False).reshape(copies, *tensor.shape)
