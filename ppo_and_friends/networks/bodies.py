@@ -92,7 +92,7 @@ class Body(nn.Module):
         super().__init__()
         if config.split and not any(len(spec.shape) == 1 for spec in specs):
             raise UserError(
-                f"net: split is {config.split!r}, but no part of the observation is a vector: leave it out."
+                f"net: split is {config.split!r}, but no part of what is observed is a vector: leave it out."
             )
         self.encoders = nn.ModuleList(_encoder(spec, config) for spec in specs)
         widths = [sum(int(encoder.features) for encoder in self.encoders), *config.hidden]  # type: ignore[arg-type]
