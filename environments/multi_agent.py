@@ -138,8 +138,8 @@ def simple_tag() -> Experiment:
 def pressure_plate() -> Experiment:
     """Four agents open doors for each other, so that the last of them reaches the goal within 128 steps.
 
-    They learn from the sum of their rewards. Three seeds scored -77.0 +- 0.5, -19.2 for each agent, in 100 test episodes
-    after 700 thousand steps, in 13 minutes on a third of two cores; every episode reached the goal.
+    They learn from the sum of their rewards. Three seeds scored -77.0 +- 0.5, -19.2 for each agent, in 100 test
+    episodes after 700 thousand steps; every episode reached the goal.
     """
     from environments.pressure_plate import PressurePlate
     from ppo_and_friends.addons.team_reward import TeamReward
