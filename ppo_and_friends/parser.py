@@ -79,6 +79,7 @@ def parse(words: Words, experiment: Experiment) -> tuple[Request, RunConfig, Exp
 def _tyro(parser: type, default: Any, words: Words) -> Any:
     """Run tyro, and turn its boxed message into the exception that all wrong input ends in."""
     arguments = [part for flag, values in words for part in (f"--{flag}", *values)]
+    told = any(flag == "help" for flag, _ in words)  # else nobody reads what comments would be searched for
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -91,6 +92,7 @@ def _tyro(parser: type, default: Any, words: Words) -> Any:
                 f"A test is meant by --test, and by each of {', '.join('--' + name for name in IMPLY_TEST)}.",
                 registry=_registry(),
                 use_underscores=True,
+                config=() if told else (tyro.conf.HelptextFromCommentsOff,),
             )
     except SystemExit as end:
         if not end.code:
