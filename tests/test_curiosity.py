@@ -252,3 +252,13 @@ def test_two_ranks_are_as_curious_as_one(tmp_path: Path) -> None:
 def test_what_cannot_be_is_one_sentence(make: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         make()
+
+
+def test_a_weight_that_is_a_number_is_told_to_be_a_schedule() -> None:
+    with pytest.raises(UserError, match=r"ICM.weight is 1.0: give a schedule, as constant\(1.0\) is one"):
+        ICM(weight=1.0)  # type: ignore[arg-type]
+
+
+def test_one_add_on_is_a_tuple_too() -> None:
+    with pytest.raises(UserError, match="addons is ICM.* but must be a tuple"):
+        PPO(experiment(Toy(BOX), addons=ICM()))  # type: ignore[arg-type]

@@ -265,3 +265,8 @@ def test_failures_name_agent_row_and_step(settings: dict[str, Any], message: str
     take(env)
     with pytest.raises(EnvironmentFailure, match=message):
         take(env)
+
+
+def test_a_view_of_the_critic_that_there_is_not() -> None:
+    with pytest.raises(UserError, match="env.critic is 'joint'; give one of own, joined, state, agent_state"):
+        MultiAgentEnv("Crew", critic="joint")  # type: ignore[arg-type]

@@ -45,6 +45,8 @@ class BonusConfig:
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        if not isinstance(self.weight, Schedule):
+            raise UserError(f"{name}.weight is {self.weight!r}: give a schedule, as constant({self.weight!r}) is one.")
         if not 0 <= self.gamma <= 1:
             raise UserError(f"{name}.gamma is {self.gamma}, but must be between 0 and 1.")
         if self.lr < 0 or self.max_grad_norm <= 0:

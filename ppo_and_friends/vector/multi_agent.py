@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree
+
+CriticView = Literal["own", "joined", "state", "agent_state"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,16 @@ class MultiAgentEnv:
 
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
-    critic: Literal["own", "joined", "state", "agent_state"] = "joined"
+    critic: CriticView = "joined"
     agent_ids: bool = False
     groups: dict[str, str] = field(default_factory=dict)
     separate: bool = False
     max_episode_steps: int | None = None
     factory: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.critic not in get_args(CriticView):
+            raise UserError(f"env.critic is {self.critic!r}; give one of {', '.join(get_args(CriticView))}.")
 
     def make(self, rows: int, threads: int = 1, render: bool = False) -> MultiAgentVec:
         """Build `rows` environments, each with all its agents.
