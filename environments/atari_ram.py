@@ -9,6 +9,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from ppo_and_friends.vector.gym_rows import CONTINUES
+
 BYTES = 128
 
 
@@ -90,7 +92,7 @@ class RamGame(gymnasium.Env[np.ndarray, np.integer]):
         cut = not over and self.console.getEpisodeFrameNumber() >= self.max_frames
         lost, self.lives = self.console.lives() < self.lives, self.console.lives()
         self.goes_on = self.life_loss_ends and lost and not over and not cut
-        info = {"episode_continues": 1.0} if self.goes_on else {}
+        info = {CONTINUES: 1.0} if self.goes_on else {}
         return self._observation(), reward, over or self.goes_on, cut, info
 
     def _observation(self) -> np.ndarray:

@@ -7,10 +7,22 @@ MAPPO samples in its tests too: `--test_explore`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from environments.settings import net
 from ppo_and_friends.config import EvaluationConfig, Experiment, PPOConfig
 from ppo_and_friends.registry import experiment
 from ppo_and_friends.schedules import linear
+
+TEAM = PPOConfig(
+    lr=linear(7e-4, 0.0),
+    epochs=5,
+    minibatches=4,
+    steps_per_row=128,
+    entropy_weight=linear(0.01, 0.0),
+    normalize_values=True,
+)
+PARTICLES = replace(TEAM, epochs=10, minibatches=2, steps_per_row=75)  # episodes of 25 steps
 
 
 @experiment("LevelBasedForaging")
@@ -32,14 +44,7 @@ def level_based_foraging() -> Experiment:
         ),
         num_timesteps=5_000_000,
         envs_per_proc=16,
-        ppo=PPOConfig(
-            lr=linear(7e-4, 0.0),
-            epochs=5,
-            minibatches=4,
-            steps_per_row=128,
-            entropy_weight=linear(0.01, 0.0),
-            normalize_values=True,
-        ),
+        ppo=TEAM,
         net=net(128, 128),
         addons=(TeamReward(),),
         evaluation=EvaluationConfig(every=10, episodes=50, sample=True),
@@ -71,14 +76,7 @@ def _warehouse(name: str) -> Experiment:
         ),
         num_timesteps=20_000_000,
         envs_per_proc=16,
-        ppo=PPOConfig(
-            lr=linear(7e-4, 0.0),
-            epochs=5,
-            minibatches=4,
-            steps_per_row=128,
-            entropy_weight=linear(0.02, 0.0),
-            normalize_values=True,
-        ),
+        ppo=replace(TEAM, entropy_weight=linear(0.02, 0.0)),
         net=net(128, 128),
         evaluation=EvaluationConfig(every=10, episodes=16, sample=True),
     )
@@ -98,14 +96,7 @@ def simple_spread() -> Experiment:
         env=MultiAgentEnv(id="mpe2.simple_spread_v3"),
         num_timesteps=4_000_000,
         envs_per_proc=32,
-        ppo=PPOConfig(
-            lr=linear(7e-4, 0.0),
-            epochs=10,
-            minibatches=2,
-            steps_per_row=75,
-            entropy_weight=linear(0.01, 0.0),
-            normalize_values=True,
-        ),
+        ppo=PARTICLES,
         net=net(64, 64),
         addons=(TeamReward(),),
         evaluation=EvaluationConfig(every=10, episodes=100),
@@ -121,14 +112,7 @@ def simple_tag() -> Experiment:
         env=MultiAgentEnv(id="mpe2.simple_tag_v3", groups={"adversary_*": "hunters", "agent_*": "prey"}),
         num_timesteps=4_000_000,
         envs_per_proc=32,
-        ppo=PPOConfig(
-            lr=linear(7e-4, 0.0),
-            epochs=10,
-            minibatches=2,
-            steps_per_row=75,
-            entropy_weight=linear(0.01, 0.0),
-            normalize_values=True,
-        ),
+        ppo=PARTICLES,
         net=net(64, 64),
         evaluation=EvaluationConfig(every=10, episodes=100),
     )
@@ -149,14 +133,7 @@ def pressure_plate() -> Experiment:
         env=MultiAgentEnv(id="PressurePlate", kwargs={"max_cycles": 128}, factory=PressurePlate, agent_ids=True),
         num_timesteps=700_000,
         envs_per_proc=16,
-        ppo=PPOConfig(
-            lr=linear(7e-4, 0.0),
-            epochs=5,
-            minibatches=4,
-            steps_per_row=128,
-            entropy_weight=linear(0.02, 0.0),
-            normalize_values=True,
-        ),
+        ppo=replace(TEAM, entropy_weight=linear(0.02, 0.0)),
         net=net(128, 128),
         addons=(TeamReward(),),
         evaluation=EvaluationConfig(every=10, episodes=32),

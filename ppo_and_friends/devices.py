@@ -11,7 +11,7 @@ from torch import Tensor
 from ppo_and_friends.comm import Comm
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.launch import local_rank
-from ppo_and_friends.types import Obs, Spec, Step, tree_map
+from ppo_and_friends.types import Obs, Spec, Step
 from ppo_and_friends.vector.base import Scheduled, VecEnv
 
 
@@ -97,9 +97,7 @@ class OnDevice:
         return Step(obs, final, reward, terminated, truncated, active, log)
 
     def _carry_obs(self, obs: Obs) -> Obs:
-        actor = tree_map(lambda part: part.to(self.device), obs.actor)
-        critic = actor if obs.critic is obs.actor else tree_map(lambda part: part.to(self.device), obs.critic)
-        return Obs(actor, critic, obs.mask.to(self.device))
+        return obs.map(lambda part: part.to(self.device))
 
 
 def on_device(env: VecEnv, device: torch.device) -> VecEnv:

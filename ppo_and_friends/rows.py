@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Generator, Tensor
 from ppo_and_friends.errors import EnvironmentFailure
 from ppo_and_friends.networks.net import Action, Net
 from ppo_and_friends.rollout import Rollout
-from ppo_and_friends.types import CONTINUES, GroupSpec, Obs, Step, TensorSpec, Tree, leaves, tree_map
+from ppo_and_friends.types import CONTINUES, GroupSpec, Obs, Step, TensorSpec, Tree, leaves
 
 
 class Rows:
@@ -44,8 +45,8 @@ class Rows:
         self.terminated, self.truncated, self.active = (empty(steps, (), torch.bool) for _ in range(3))
         self.first = empty(steps + 1, (), torch.bool)
         # Each step of the storage as a view of its own, made once: indexing costs more than writing.
-        self._obs = [_at(self.obs, row) for row in range(steps + 1)]
-        self._final = [] if self.sparse else [_at(self.final, row) for row in range(steps)]
+        self._obs = [self.obs.map(itemgetter(row)) for row in range(steps + 1)]
+        self._final = [] if self.sparse else [self.final.map(itemgetter(row)) for row in range(steps)]
         self._actions, self._rewards, self._first = self.actions.unbind(), self.rewards.unbind(), self.first.unbind()
         self._parameters = self.parameters.unbind()
         self._flags = [(self.terminated[row], self.truncated[row], self.active[row]) for row in range(steps)]
@@ -118,7 +119,7 @@ class Rows:
         rows = (result.terminated | result.truncated).nonzero().squeeze(1)
         if len(rows):
             index = step * self.spec.rows + rows
-            self.final_parts.append((index, _map(lambda part: part[rows], result.final)))
+            self.final_parts.append((index, result.final.map(itemgetter(rows))))
 
     def _write(self, kept: Obs, obs: Obs) -> None:
         _copy(kept.actor, obs.actor)
@@ -139,18 +140,18 @@ class Rows:
     def rollout(self, steps: int) -> Rollout:
         """The facts of the steps just taken; views of the storage, valid until the next rollout."""
         self.last = steps
-        final, index = _map(lambda part: part[:steps], self.final), None
+        final, index = self.final.map(itemgetter(slice(steps))), None
         if self.sparse:
             empty = self.final_parts or [(self.now_age.new_zeros(0), self.final)]
             index = torch.cat([rows for rows, _ in empty])
-            final = _join([_map(lambda p: p.flatten(0, 1) if not len(p) else p, obs) for _, obs in empty])
+            final = _join([obs.map(lambda p: p.flatten(0, 1) if not len(p) else p) for _, obs in empty])
             self.final_parts = []
         continues = None
         if self.continues is not None:
             continues = self.continues[:steps].clone()
             self.continues.fill_(torch.nan)
         return Rollout(
-            obs=_map(lambda part: part[: steps + 1], self.obs),
+            obs=self.obs.map(itemgetter(slice(steps + 1))),
             final=final,
             final_index=index,
             actions=self.actions[:steps],
@@ -172,7 +173,7 @@ class Rows:
     def check(self, rollout: Rollout) -> None:
         """Raise EnvironmentFailure where a number is not finite. Waits for the device."""
         parts: list[tuple[str, TensorSpec | None, Tensor]] = [("reward", None, rollout.rewards)]
-        after = _map(lambda part: part[1:], rollout.obs)
+        after = rollout.obs.map(itemgetter(slice(1, None)))
         for seen in (after,) if self.sparse else (after, rollout.final):
             trees = [(self.spec.actor, seen.actor), (self.spec.critic, seen.critic)]
             for specs, tree in trees[:1] if self.spec.symmetric else trees:
@@ -218,12 +219,6 @@ class Rows:
         self.count = state["count"]
 
 
-def _at(obs: Obs, row: int) -> Obs:
-    """One time step of stored observations."""
-    actor = tree_map(lambda part: part[row], obs.actor)
-    return Obs(actor, actor if obs.critic is obs.actor else tree_map(lambda part: part[row], obs.critic), obs.mask[row])
-
-
 def _copy(kept: Tree, tree: Tree) -> None:
     if isinstance(kept, Tensor):
         kept.copy_(tree)  # type: ignore[arg-type]
@@ -232,15 +227,6 @@ def _copy(kept: Tree, tree: Tree) -> None:
         mine.copy_(part)
 
 
-def _map(function, obs: Obs) -> Obs:
-    actor = tree_map(function, obs.actor)
-    return Obs(actor, actor if obs.critic is obs.actor else tree_map(function, obs.critic), function(obs.mask))
-
-
 def _join(parts: list[Obs]) -> Obs:
     first, *rest = parts
-    actor = tree_map(lambda *x: torch.cat(x), first.actor, *(obs.actor for obs in rest))
-    if first.critic is first.actor:
-        return Obs(actor, actor, torch.cat([obs.mask for obs in parts]))
-    critic = tree_map(lambda *x: torch.cat(x), first.critic, *(obs.critic for obs in rest))
-    return Obs(actor, critic, torch.cat([obs.mask for obs in parts]))
+    return first.map(lambda *x: torch.cat(x), *rest)

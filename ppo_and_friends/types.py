@@ -147,6 +147,13 @@ class Obs(NamedTuple):
     critic: Tree
     mask: Tensor
 
+    def map(self, function: Callable[..., Tensor], *others: Obs) -> Obs:
+        """Apply `function` to each tensor (and to those of `others` beside it), once to what actor and critic share."""
+        actor = tree_map(function, self.actor, *(other.actor for other in others))
+        shared = self.critic is self.actor
+        critic = actor if shared else tree_map(function, self.critic, *(other.critic for other in others))
+        return Obs(actor, critic, function(self.mask, *(other.mask for other in others)))
+
 
 class Step(NamedTuple):
     """One vector step of one group. Rows that ended were reset inside the environment.

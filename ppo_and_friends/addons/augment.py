@@ -72,13 +72,7 @@ class Copies(Addon):
 
     def _spread_rows(self, obs: Obs) -> Obs:
         """The same of cut rows alone, `[M, ...]` to `[M * K, ...]`."""
-        ahead = Obs(*(tree_map(lambda part: part.unsqueeze(0), tree) for tree in obs))  # type: ignore[arg-type]
-        if obs.critic is obs.actor:
-            ahead = ahead._replace(critic=ahead.actor)
-        spread = self._spread(ahead)
-        actor = tree_map(lambda part: part[0], spread.actor)
-        critic = actor if spread.critic is spread.actor else tree_map(lambda part: part[0], spread.critic)
-        return Obs(actor, critic, spread.mask[0])
+        return self._spread(obs.map(lambda part: part.unsqueeze(0))).map(lambda part: part[0])
 
     def _policy(self, rollout: Rollout, obs: Obs, actions: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Distribution parameters and log-probs of all copies; the originals keep what they were played with."""

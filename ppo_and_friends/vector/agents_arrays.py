@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ppo_and_friends.vector.agents_spaces import GroupInterface, flat_flags
-from ppo_and_friends.vector.gym_rows import MASK, log_default
+from ppo_and_friends.vector.gym_masks import MASK
+from ppo_and_friends.vector.gym_rows import log_default
 
 
 class Side:

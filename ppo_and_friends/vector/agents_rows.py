@@ -13,7 +13,8 @@ from ppo_and_friends.vector import object_state
 from ppo_and_friends.vector.agents_arrays import Side
 from ppo_and_friends.vector.agents_spaces import GroupInterface
 from ppo_and_friends.vector.gym_make import cannot_draw
-from ppo_and_friends.vector.gym_rows import MASK, row_seed
+from ppo_and_friends.vector.gym_masks import MASK
+from ppo_and_friends.vector.gym_rows import row_seed
 from ppo_and_friends.vector.gym_state import CannotSave
 
 

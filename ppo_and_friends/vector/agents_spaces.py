@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ppo_and_friends.errors import EnvironmentFailure, UserError
-from ppo_and_friends.vector.gym_rows import MASK
+from ppo_and_friends.vector.gym_masks import MASK, without_mask
 from ppo_and_friends.vector.spaces import Actions, Layout, Part
 
 
@@ -35,12 +35,10 @@ class Member:
         """`told`: whether the info of any agent has flags."""
         self.agent, space, found = agent, env.observation_space(agent), None
         self.masked = isinstance(space, spaces.Dict) and MASK in space.spaces
-        self.inner = ""  # the key of all that is observed, where there is but one beside the flags
         if isinstance(space, spaces.Dict) and self.masked:
             found = spaces.flatdim(space[MASK])
-            rest = {key: part for key, part in space.spaces.items() if key != MASK}
-            self.inner = next(iter(rest)) if len(rest) == 1 else ""
-            space = rest[self.inner] if self.inner else spaces.Dict(rest)
+            rest = without_mask(space.spaces)
+            space = spaces.Dict(rest) if isinstance(rest, dict) else rest
         elif info.get(MASK) is not None:
             found = np.concatenate(flat_flags(info[MASK])).size
         self.layout, self.actions = Layout(space, name), Actions(env.action_space(agent), name)
@@ -59,11 +57,7 @@ class Member:
 
     def split(self, observation: Any) -> tuple[Any, Any]:
         """An observation without its flags, and these."""
-        if not self.masked:
-            return observation, None
-        if self.inner:
-            return observation[self.inner], observation[MASK]
-        return {key: value for key, value in observation.items() if key != MASK}, observation[MASK]
+        return (without_mask(observation), observation[MASK]) if self.masked else (observation, None)
 
 
 def flat_flags(flags: Any) -> list[np.ndarray]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Dict
 
-KEY, REST = "action_mask", "observation"
+MASK = "action_mask"
 
 
 class ObservedMask(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A Dict observation without its entry `action_mask`, which `action_masks()` tells; what is left is unwrapped where
-    it is the entry `observation` alone."""
+    it is one entry alone."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -23,7 +24,7 @@ class ObservedMask(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.legal = np.ones(0, np.int8)
 
     def _kept(self, observation: dict[str, Any]) -> Any:
-        self.legal = np.array(observation[KEY])  # a copy: the environment may go on writing its own
+        self.legal = np.array(observation[MASK])  # a copy: the environment may go on writing its own
         return without_mask(observation)
 
     def action_masks(self) -> np.ndarray:
@@ -38,12 +39,13 @@ class ObservedMask(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._kept(observation), reward, terminated, truncated, info
 
 
-def without_mask(observation: dict[str, Any]) -> Any:
-    rest = {key: value for key, value in observation.items() if key != KEY}
-    return rest[REST] if list(rest) == [REST] else rest
+def without_mask(entries: Mapping[str, Any]) -> Any:
+    """What else a Dict observation has, or its space: the entry itself where there is but one."""
+    rest = {key: value for key, value in entries.items() if key != MASK}
+    return next(iter(rest.values())) if len(rest) == 1 else rest
 
 
 def with_mask(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     """The environment itself where its observations have no such entry."""
     space = env.observation_space
-    return ObservedMask(env) if isinstance(space, Dict) and KEY in space.spaces and len(space.spaces) > 1 else env
+    return ObservedMask(env) if isinstance(space, Dict) and MASK in space.spaces and len(space.spaces) > 1 else env

@@ -15,11 +15,11 @@ import numpy as np
 
 from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.vector.gym_make import cannot_draw, refuse_team
+from ppo_and_friends.vector.gym_masks import MASK
 from ppo_and_friends.vector.spaces import Actions, Layout
 
 CONTINUES = "episode_continues"  # as in types.py, which imports torch
 NON_TERMINAL = "non-terminal done"
-MASK = "action_mask"
 
 Buffers = dict[str, np.ndarray]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree, Views
-from ppo_and_friends.vector.gym_masks import KEY, without_mask
+from ppo_and_friends.vector.gym_masks import MASK, without_mask
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class GymVec:
 
     def legal(self, observation: Any) -> Tensor | None:
         """The flags `[1, K]` that come inside an observation; None where there are none."""
-        if not self.spec.groups[0].mask or not isinstance(observation, dict) or KEY not in observation:
+        if not self.spec.groups[0].mask or not isinstance(observation, dict) or MASK not in observation:
             return None
-        return torch.from_numpy(np.atleast_2d(np.asarray(observation[KEY]))) != 0
+        return torch.from_numpy(np.atleast_2d(np.asarray(observation[MASK]))) != 0
 
     def encode(self, observation: Any) -> tuple[Tree, bool]:
         """An observation as Gymnasium gives it, or a batch of them with one more leading axis (spaces without

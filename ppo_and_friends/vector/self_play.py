@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.types import Obs, Spec, Step, tree_map
+from ppo_and_friends.types import Obs, Spec, Step
 from ppo_and_friends.vector.base import EnvConfig, VecEnv
 
 LEARNER, OPPONENT = "learner", "opponent"
@@ -70,7 +71,7 @@ class SelfPlayVec:
     def reset(self, seed: int) -> tuple[Obs, ...]:
         self.seats = self._alternate()
         (obs,) = self.inner.reset(seed)
-        return tuple(_take(obs, rows) for rows in self._rows())
+        return tuple(obs.map(itemgetter(rows)) for rows in self._rows())
 
     def step(self, actions: tuple[Tensor, ...]) -> tuple[Step, ...]:
         sat = self._rows()
@@ -102,16 +103,8 @@ class SelfPlayVec:
         self.inner.close()
 
 
-def _take(obs: Obs, rows: Tensor) -> Obs:
-    def of(part: Tensor) -> Tensor:
-        return part[rows]
-
-    actor = tree_map(of, obs.actor)
-    return Obs(actor, actor if obs.critic is obs.actor else tree_map(of, obs.critic), of(obs.mask))
-
-
 def _part(step: Step, before: Tensor, now: Tensor) -> Step:
     """What one side has of a step that it took in the rows `before`; it goes on in the rows `now`."""
     facts = step.reward[before], step.terminated[before], step.truncated[before], step.active[before]
     log = {name: values[before] for name, values in step.log.items()}
-    return Step(_take(step.obs, now), _take(step.final, before), *facts, log)
+    return Step(step.obs.map(itemgetter(now)), step.final.map(itemgetter(before)), *facts, log)
