@@ -16,8 +16,8 @@ from ppo_and_friends.vector.sim.task_rows import TaskRows, on_each
 from ppo_and_friends.vector.sim.tensors import beside
 
 LARGEST = 1e10  # MuJoCo's own limit for positions and velocities
-# A world on its way there gives rewards that drown all others: a run's mean return fell to minus 24 times its best. This
-# is as fast as Isaac Gym lets a body be, in m/s, and far beyond any joint, in rad/s.
+# A world on its way there gives rewards that drown all others: a run's mean return fell to minus 24 times its best.
+# This is as fast as Isaac Gym lets a body be, in m/s, and far beyond any joint, in rad/s.
 FASTEST = 1e3
 FAILURES, OVERFLOWS = "simulation_failures", "contact_overflow"  # what `Step.log` calls them
 
