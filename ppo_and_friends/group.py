@@ -41,7 +41,7 @@ class Group:
         self.config, self.comm, self.generator = experiment.ppo, comm, generator
         self.net = Net(spec, experiment.net, experiment.ppo).to(generator.device)
         configs = (*reward_addons(experiment.ppo), *experiment.addons)
-        made = sorted((config.make(spec) for config in configs), key=lambda addon: addon.copies > 1)  # copies come last
+        made = sorted((config.make(spec) for config in configs), key=lambda addon: addon.place)
         self.addons: nn.ModuleList = nn.ModuleList(made).to(generator.device)
         counts = torch.zeros(comm.size, dtype=torch.int64)
         counts[comm.rank] = spec.rows
@@ -72,7 +72,7 @@ class Group:
 
     def early_moments(self) -> list[Moments]:
         """What may move before the update: nothing that the policy depends on."""
-        return [self.net.value_norm, *self._addon_moments()]
+        return [self.net.value_norm, *(moments for addon in self._addons() for moments in addon.all_moments())]
 
     def late_moments(self) -> list[Moments]:
         return self.net.observation_moments()
@@ -80,10 +80,11 @@ class Group:
     def seeded_moments(self) -> list[Moments]:
         """What a first rollout seeds. The value's are not among them: what the critic makes of observations as they are
         at first, thousands of newtons too, would be part of its own aim for long."""
-        return [*self._addon_moments(), *self.late_moments()]
+        return [*(moments for addon in self._addons() for moments in addon.seeded_moments()), *self.late_moments()]
 
-    def _addon_moments(self) -> list[Moments]:
-        return [module for module in self.addons.modules() if isinstance(module, Moments)]
+    def begin_iteration(self, progress: Progress) -> None:
+        for addon in self._addons():
+            addon.begin_iteration(progress)
 
     @torch.no_grad()
     def prepare(self, rollout: Rollout, progress: Progress) -> tuple[Rollout, Targets, Tensor]:

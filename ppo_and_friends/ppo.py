@@ -131,6 +131,8 @@ class PPO:
             self._seed_moments()
         started = time.perf_counter()
         progress = self.progress
+        for group in self.groups:
+            group.begin_iteration(progress)
         batches, sums = self.digest(self.collect())
         collected = time.perf_counter()
         metrics: dict[str, float] = {}

@@ -103,15 +103,26 @@ def test_the_bonus_is_what_was_derived_by_hand() -> None:
     assert isinstance(rollout.final.actor, Tensor)
     wrong = 0.5 * rollout.final.actor.square().sum(-1) * rollout.active
     before = rollout.rewards.clone()
-    first = addon.transform(rollout, context)
-    torch.testing.assert_close(first.rewards, before + 0.5 * wrong)
-    assert torch.equal(rollout.rewards, before) and torch.equal(first.raw_rewards, before)
-    torch.testing.assert_close(first.logs[:, -1], 0.5 * wrong)
+    addon.begin_iteration(context.progress)
+    assert torch.equal(addon.transform(rollout, context).rewards, before), "no bonus before there is a scale"
     for moments in group.early_moments():
         moments.absorb()
     spread = wrong[rollout.active].double().std(correction=0)
-    again = addon.transform(rollout, context)
-    torch.testing.assert_close(again.rewards, before + 0.5 * (wrong / spread).float())
+    found = addon.transform(rollout, context)
+    bonus = 0.5 * (wrong / spread).float()
+    torch.testing.assert_close(found.rewards, before + bonus)
+    torch.testing.assert_close(found.logs[:, -1], bonus)
+    assert torch.equal(rollout.rewards, before) and torch.equal(found.raw_rewards, before)
+
+
+@pytest.mark.parametrize("config", [ICM(weight=constant(1.0)), RND(weight=constant(1.0))], ids=["ICM", "RND"])
+def test_what_is_seen_before_it_is_normalised_has_no_part_in_the_scale(config: Any) -> None:
+    bonuses = []
+    for scale in (1.0, 1e5):
+        ppo = PPO(experiment(Toy(BOX, scale=scale), addons=(config,), steps_per_row=64))
+        bonuses.append([ppo.iterate()[f"rollout_{config.__class__.__name__.lower()}_bonus"] for _ in range(2)])
+        assert bonuses[-1][0] == 0
+    assert bonuses[1][1] == pytest.approx(bonuses[0][1], rel=0.2)
 
 
 def test_novelty_is_the_error_of_what_was_told() -> None:
@@ -147,7 +158,7 @@ def test_reward_and_training_look_at_the_same(toy: Toy, config: Any) -> None:
     expected = float(found[rollout.active].mean())
     # RND's moments of observations have moved in between
     assert loss == pytest.approx(expected, rel=1e-4 if isinstance(config, ICM) else 0.5)
-    assert metrics["rollout_" + addon.logs[0]] > 0
+    assert ppo.iterate()["rollout_" + addon.logs[0]] > 0
 
 
 def test_both_ends_of_a_step_are_normalised_alike() -> None:
@@ -180,9 +191,11 @@ def test_the_weight_follows_its_schedule() -> None:
     schedule = linear(1.0, 0.0, 400)
     ppo = PPO(experiment(Toy(BOX), addons=(RND(weight=schedule),)))
     (addon,) = ppo.groups[0].learner.addons
-    for _ in range(3):
+    ppo.iterate()
+    for _ in range(2):
+        expected = schedule(ppo.progress)
         ppo.iterate()
-        assert float(addon.weight) == pytest.approx(schedule(ppo.progress)) and 0 < float(addon.weight) < 1
+        assert float(addon.weight) == pytest.approx(expected) and 0 < float(addon.weight) < 1
 
 
 def test_the_network_that_is_copied_never_learns() -> None:

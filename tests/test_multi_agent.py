@@ -10,7 +10,7 @@ import pytest
 import torch
 from agent_toys import FOREVER, Crew, Pair, crew
 from torch import Tensor
-from toys import experiment
+from toys import BOX, Toy, experiment
 
 from ppo_and_friends.addons.team_reward import TeamReward
 from ppo_and_friends.comm import SoloComm
@@ -211,10 +211,23 @@ def test_a_team_shares_its_reward_but_scores_do_not() -> None:
     shared, _, sums = group.prepare(rollout, ppo.progress)
     assert shared.rewards[:, :3].tolist() == [[12] * 3, [14] * 3, [3] * 3, [28] * 3, [30] * 3, [6] * 3]
     noisy = dataclasses.replace(rollout, rewards=rollout.rewards.masked_fill(~rollout.active, 99.0))
-    addon = group.addons[-1]
+    addon = group.addons[0]
     again = addon.transform(noisy, None).rewards  # type: ignore[operator]
     assert torch.equal(again, shared.rewards), "who is absent earns nothing"
     assert sums[-3:].tolist() == [4, 4 * 93, 4 * 6], "episodes of teams, their returns as they were given, their steps"
+
+
+def test_one_agent_has_no_team() -> None:
+    with pytest.raises(UserError, match="TeamReward shares rewards among agents, but this environment has one"):
+        PPO(experiment(Toy(BOX), addons=(TeamReward(),)))
+
+
+def test_a_reward_is_shared_before_it_is_cut() -> None:
+    config = experiment(crew(DEATHS), addons=(TeamReward(),), normalize_rewards=False, steps_per_row=6)
+    ppo = PPO(dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, reward_clip=(-13.0, 13.0))))
+    (rollout,) = ppo.collector.collect()
+    shared, *_ = ppo.groups[0].prepare(rollout, ppo.progress)
+    assert shared.rewards[:, 0].tolist() == [12, 13, 3, 13, 13, 6]
 
 
 def test_training_counts_steps_of_environments_and_ignores_who_is_absent() -> None:

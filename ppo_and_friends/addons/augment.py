@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ppo_and_friends.addons.base import Addon, Context
+from ppo_and_friends.addons.base import COPIES, Addon, Context
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.types import GroupSpec, Obs, Tree, Views, tree_map
@@ -23,6 +23,7 @@ class Copies(Addon):
 
     recordable = True
     invents = True
+    place = COPIES
 
     def __init__(self, copies: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The four hooks by which a friend attaches. Each does nothing unless it is overridden."""
+"""The hooks by which a friend attaches. Each does nothing unless it is overridden."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.schedules import Progress
+from ppo_and_friends.stats import Moments
 from ppo_and_friends.types import GroupSpec
 
 if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO
+
+
+# Places of add-ons in the rewards' way.
+RAW, SETTINGS, SCALED, COPIES = range(4)
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,15 @@ class Addon(nn.Module):
     """A friend of PPO. Parameters it has live in the flat buffer; its `Moments` ride in the rollout's reduction.
 
     max_grad_norm and lr are its own; lr 0 means the policy's. An add-on that is `recordable` may run in a CUDA graph:
-    its hooks, `end_iteration` apart, never wait for the device, read nothing of `Context.progress`, and keep what
-    changes in tensors in place.
+    its hooks, those around an iteration apart, never wait for the device, read nothing of `Context.progress`, and keep
+    what changes in tensors in place.
 
     logs     names of what `transform` appends to `Rollout.logs`; its mean is the metric `rollout_NAME`
     reports  names of what `loss` gives behind its first entry; the mean over the update is the metric of that name
     needs    how many tensors `extras` gives
     copies   by how much `transform` multiplies the rows of a rollout
+    place    when it transforms a rollout: before the settings' own scaling and clipping (RAW), after it, or last
+             (COPIES); those of one place in the launcher's order
     invents  whether it learns from situations that were not played, of which a net with memory remembers nothing
     trains   whether it has a loss, also without parameters of its own
     """
@@ -52,8 +59,20 @@ class Addon(nn.Module):
     reports: tuple[str, ...] = ()
     needs: int = 0
     copies: int = 1
+    place: int = SCALED
     invents: bool = False
     trains: bool = False
+
+    def all_moments(self) -> list[Moments]:
+        """All that it measures."""
+        return [module for module in self.modules() if isinstance(module, Moments)]
+
+    def seeded_moments(self) -> list[Moments]:
+        """Those that the short rollout before the first one seeds, whose observations are not normalised yet."""
+        return self.all_moments()
+
+    def begin_iteration(self, progress: Progress) -> None:
+        """Called before each rollout that is learned from, of which `progress` is: for what goes by a schedule."""
 
     def transform(self, rollout: Rollout, context: Context) -> Rollout:
         """Change what will be learned from (rewards mostly), before targets are computed."""

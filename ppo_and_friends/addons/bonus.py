@@ -3,7 +3,8 @@
     reward seen by the critic = transformed reward of the environment + weight * surprise / scale
 
 The scale is the running standard deviation of the discounted sum of a row's surprise, over all ranks, as of the rollout
-before (arXiv:1810.12894, 2.4): what is new stays large beside what was new, whatever its units. The sum is one stream
+before (arXiv:1810.12894, 2.4): what is new stays large beside what was new, whatever its units. The first rollout only
+measures it, and has no bonus. The sum is one stream
 of reward with one critic, so a bonus is episodic: what a true end cuts off is worth nothing, whether it was score or
 surprise, and where time runs out both are bootstrapped. Scores never see it.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,8 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.bodies import Body
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.schedules import Progress, Schedule, constant
+from ppo_and_friends.stats import Moments
 from ppo_and_friends.types import GroupSpec, TensorSpec
-
-if TYPE_CHECKING:
-    from ppo_and_friends.ppo import PPO
 
 
 @dataclass(frozen=True)
@@ -68,20 +67,25 @@ class Bonus(Addon):
         self.logs = (f"{name}_bonus",)
         self.lr, self.max_grad_norm, self.schedule = config.lr, config.max_grad_norm, config.weight
         self.scaler = RewardScaler(config.gamma).make(spec)
-        self.register_buffer("weight", torch.tensor(config.weight(Progress(0, 1))))
+        self.register_buffer("weight", torch.zeros(()), persistent=False)
 
     def surprise(self, rollout: Rollout, context: Context) -> Tensor:
         """How unexpected each step was, `[T, N]`, 0 or more."""
         raise NotImplementedError
 
     def transform(self, rollout: Rollout, context: Context) -> Rollout:
+        known = self.scaler.moments.count > 0
+        self.scaler.running *= known  # what the seeding rollout left is of observations as they came
         surprise = torch.where(rollout.active, self.surprise(rollout, context), 0)
-        bonus = self.scaler.transform(replace(rollout, rewards=surprise), context).rewards * self.weight
+        bonus = self.scaler.transform(replace(rollout, rewards=surprise), context).rewards * (self.weight * known)
         logs = torch.cat((rollout.logs, bonus.unsqueeze(1)), 1)
         return replace(rollout, rewards=rollout.rewards + bonus, logs=logs)
 
-    def end_iteration(self, ppo: PPO) -> None:
-        self.weight.fill_(self.schedule(ppo.progress))
+    def seeded_moments(self) -> list[Moments]:
+        return [moments for moments in self.all_moments() if moments is not self.scaler.moments]
+
+    def begin_iteration(self, progress: Progress) -> None:
+        self.weight.fill_(self.schedule(progress))
 
     def state(self) -> dict[str, Any]:
         return self.scaler.state()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppo_and_friends.addons.base import Addon, Context
+from ppo_and_friends.addons.base import SETTINGS, Addon, Context
 from ppo_and_friends.config import PPOConfig
 from ppo_and_friends.functional.returns import discounted_sums
 from ppo_and_friends.rollout import Rollout
@@ -32,6 +32,7 @@ class RewardAffine:
 
 class _Affine(Addon):
     recordable = True
+    place = SETTINGS
 
     def __init__(self, config: RewardAffine) -> None:
         super().__init__()
@@ -56,6 +57,7 @@ class RewardScaler:
 
 class _Scaler(Addon):
     recordable = True
+    place = SETTINGS
     running: Tensor  # the discounted return of each row so far, [N]
 
     def __init__(self, gamma: float, rows: int) -> None:
@@ -92,6 +94,7 @@ class RewardClip:
 
 class _Clip(Addon):
     recordable = True
+    place = SETTINGS
 
     def __init__(self, config: RewardClip) -> None:
         super().__init__()

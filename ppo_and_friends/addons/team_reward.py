@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ppo_and_friends.addons.base import Addon, Context
+from ppo_and_friends.addons.base import RAW, Addon, Context
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.types import GroupSpec
 
@@ -19,11 +20,15 @@ class TeamReward:
     (arXiv:2006.07869, section 4)."""
 
     def make(self, spec: GroupSpec) -> Addon:
+        """Raises UserError for an environment of a single agent."""
+        if spec.agents == GroupSpec.agents:
+            raise UserError("TeamReward shares rewards among agents, but this environment has one: leave it out.")
         return _Shared(len(spec.agents))
 
 
 class _Shared(Addon):
     recordable = True
+    place = RAW
 
     def __init__(self, agents: int) -> None:
         super().__init__()
