@@ -179,11 +179,12 @@ def check_iteration(case: Case, ppo: PPO, seen: list[Watched]) -> dict[str, floa
         assert own.gaps[0] < 2e-6, "before the first step the policy is the one that acted"
         assert own.gaps[1] > 1e-4, "and a step changes it"
         prefix = f"{name}/" if case.groups > 1 else ""
-        check_friends(case, own, {key.removeprefix(prefix): metrics[key] for key in metrics if key.startswith(prefix)})
+        named = {key.removeprefix(prefix): metrics[key] for key in metrics if key.startswith(prefix)}
+        check_friends(case, own, named, scaled=ppo.iteration > 1)
     return metrics
 
 
-def check_friends(case: Case, seen: Watched, metrics: dict[str, float]) -> None:
+def check_friends(case: Case, seen: Watched, metrics: dict[str, float], scaled: bool) -> None:
     """Each friend of a group had its part in an iteration, and no other."""
     group, batch, rows = seen.group, seen.batches[0], seen.group.rows
     weights = torch.cat([part.weights.flatten() for part in seen.batches[:MINIBATCHES]])
@@ -192,7 +193,7 @@ def check_friends(case: Case, seen: Watched, metrics: dict[str, float]) -> None:
     assert weights.sum() == rows.active.sum() * copies < weights.numel(), "of those who were there"
     bonuses = {name: metrics[name] for name in metrics if name.endswith("_bonus")}
     assert list(bonuses) == ([] if case.bonus == "none" else [f"rollout_{case.bonus}_bonus"])
-    assert all(value > 0 for value in bonuses.values())
+    assert all((value > 0) == scaled for value in bonuses.values()), "the first rollout measures their scale"
     assert (batch.critic is batch.actor) == (case.critic != "asymmetric")
     assert (group.net.critic_body is group.net.actor_body) == (case.critic == "shared")
     remembers = case.core != "identity"

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ppo_and_friends.addons.base import Addon, Context
-from ppo_and_friends.addons.rewards import RewardScaler
+from ppo_and_friends.addons.rewards import Scaler
 from ppo_and_friends.config import BodyConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.bodies import Body
@@ -66,7 +66,7 @@ class Bonus(Addon):
         super().__init__()
         self.logs = (f"{name}_bonus",)
         self.lr, self.max_grad_norm, self.schedule = config.lr, config.max_grad_norm, config.weight
-        self.scaler = RewardScaler(config.gamma).make(spec)
+        self.scaler = Scaler(config.gamma, spec.rows)
         self.register_buffer("weight", torch.zeros(()), persistent=False)
 
     def surprise(self, rollout: Rollout, context: Context) -> Tensor:

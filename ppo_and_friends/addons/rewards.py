@@ -52,10 +52,10 @@ class RewardScaler:
     gamma: float
 
     def make(self, spec: GroupSpec) -> Addon:
-        return _Scaler(self.gamma, spec.rows)
+        return Scaler(self.gamma, spec.rows)
 
 
-class _Scaler(Addon):
+class Scaler(Addon):
     recordable = True
     place = SETTINGS
     running: Tensor  # the discounted return of each row so far, [N]
