@@ -1,10 +1,10 @@
 """Train launchers as they stand and test what they learned: mean and spread over seeds.
 
     python benchmarks/scores.py CartPole Pendulum [--seeds 1 2 3] [--episodes 100] [--ranks 1] [--jobs 1]
-        [--directory scores] [-- any flag of main.py, as --num_timesteps 1000000]
+        [--directory scores] [--explore] [-- any flag of main.py, as --num_timesteps 1000000]
 
-One process (or one `mpirun`) for each experiment and seed, `jobs` of them at a time. Tests are deterministic, whole
-episodes. A run that exists is continued, not repeated; its returns are in DIRECTORY/NAME-SEED/test_scores.csv.
+One process (or one `mpirun`) for each experiment and seed, `jobs` of them at a time. Tests are whole
+episodes, of the most likely actions, or of sampled ones with --explore. A run that exists is continued, not repeated; its returns are in DIRECTORY/NAME-SEED/test_scores.csv.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ def score(reference: str, seed: int, options: argparse.Namespace) -> common.Row:
     folder = Path(options.directory) / run
     steps = trained(folder)
     _, seconds = common.child(*words, "--random_seed", seed, *options.flags, before=before)
+    sampled = ["--test_explore"] if options.explore else []
     test = ("--num_test_runs", options.episodes, "--random_seed", TEST_SEED, "--save_test_scores")
-    common.child(*words, *test, before=before)
+    common.child(*words, *test, *sampled, before=before)
     newest = max(folder.glob("test_scores*.json"), key=lambda file: file.stat().st_mtime)
     summary = json.loads(newest.read_text())
     return {
         "environment": name,
         "seed": seed,
         "ranks": options.ranks,
-        "flags": " ".join(options.flags),
+        "flags": " ".join((*options.flags, *sampled)),
         "steps": trained(folder),
         "episodes": summary["episodes"],
         "mean": round(summary["mean"], 2),
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--directory", default="scores")
+    parser.add_argument("--explore", action="store_true", help="test with sampled actions")
     own, flags = (sys.argv[1:], [])
     if "--" in own:
         own, flags = own[: own.index("--")], own[own.index("--") + 1 :]
@@ -83,7 +85,8 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(lambda job: score(*job, options), jobs))
     common.append("scores", origin, results, options.results)
-    print(f"{len(options.seeds)} seeds, {options.episodes} episodes each, deterministic; {options.ranks} ranks")
+    kind = "sampled" if options.explore else "most likely"
+    print(f"{len(options.seeds)} seeds, {options.episodes} episodes each, {kind} actions; {options.ranks} ranks")
     for name in options.names:
         rows = [row for row in results if row["environment"] == name.rpartition(":")[2]]
         means = [row["mean"] for row in rows]
