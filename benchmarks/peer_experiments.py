@@ -8,12 +8,14 @@ rollout, and its normalisers move at every step.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ppo_and_friends.config import EvaluationConfig, Experiment, PPOConfig
 from ppo_and_friends.schedules import Schedule, constant
 
-GYMNASIUM_IDS = {"HalfCheetahPeer": "HalfCheetah-v5", "CartPolePeer": "CartPole-v1"}
+ATARI = {"PongPeer": "PongNoFrameskip-v4"}
+GYMNASIUM_IDS = {"HalfCheetahPeer": "HalfCheetah-v5", "CartPolePeer": "CartPole-v1", **ATARI}
 NO_EVALUATION = EvaluationConfig(every=0)
 
 
@@ -41,6 +43,13 @@ def CartPolePeer() -> Experiment:
         normalize_rewards=False,
     )
     return Experiment(GymEnv(id="CartPole-v1"), 1_000_000, 8, ppo, evaluation=NO_EVALUATION)
+
+
+def PongPeer() -> Experiment:
+    from environments.atari import GAMES, pong_pixels
+
+    ppo = replace(GAMES, lr=constant(2.5e-4), clip_range=constant(0.1))
+    return replace(pong_pixels(), ppo=ppo, evaluation=NO_EVALUATION)
 
 
 def sb3_settings(experiment: Experiment) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import common
-from peer_experiments import GYMNASIUM_IDS, sb3_normalizer, sb3_settings
+from peer_experiments import ATARI, GYMNASIUM_IDS, sb3_normalizer, sb3_settings
 
 from ppo_and_friends import registry
 
@@ -65,10 +65,22 @@ def sb3(options: argparse.Namespace) -> tuple[Any, Any]:
 
     torch.set_num_threads(options.threads)
     experiment = registry.build(reference(options.name))
+    if options.name in ATARI:
+        env = sb3_screens(GYMNASIUM_IDS[options.name], experiment.envs_per_proc, options)
+        return PPO("CnnPolicy", env, seed=options.seed, device="auto", **sb3_settings(experiment)), env
     env = make_vec_env(GYMNASIUM_IDS[options.name], experiment.envs_per_proc, seed=options.seed)
     normalizer = sb3_normalizer(experiment)
     env = VecNormalize(env, **normalizer) if normalizer else env
     return PPO("MlpPolicy", env, seed=options.seed, device="cpu", **sb3_settings(experiment)), env
+
+
+def sb3_screens(gymnasium_id: str, rows: int, options: argparse.Namespace) -> Any:
+    """Games with the peer's own preprocessing, one process each with --processes."""
+    from stable_baselines3.common.env_util import make_atari_env
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack
+
+    kind = SubprocVecEnv if options.processes else DummyVecEnv
+    return VecFrameStack(make_atari_env(f"ale_py:{gymnasium_id}", rows, options.seed, vec_env_cls=kind), 4)
 
 
 def steady_sb3(options: argparse.Namespace) -> dict[str, float]:
@@ -119,6 +131,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--timesteps", type=int, default=300_000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", action="store_true", help="of the peer's Atari games")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=0)
     parser.add_argument("--directory", default=".")

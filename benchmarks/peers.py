@@ -9,7 +9,8 @@ start   seconds of a whole process from its start to --timesteps, with every com
 score   mean return after --timesteps of --episodes whole deterministic episodes with frozen normalisers, a seed a round
 
 Stable-Baselines3 steps its environments in one process (DummyVecEnv) with each number of torch threads in --threads,
-and is compared at its better one. Ours takes the threads that a run from the command line would.
+and is compared at its better one. Ours takes the threads that a run from the command line would. PongPeer, for steady
+alone, is Atari on a GPU, where the peer has its games in one process and in a process each.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import common
-from peer_experiments import GYMNASIUM_IDS
+from peer_experiments import ATARI, GYMNASIUM_IDS
 from peer_sides import reference
 from scores import score
 
@@ -38,12 +39,17 @@ def steady(name: str, options: argparse.Namespace) -> tuple[str, dict[str, list[
         said["ours"] = f"ours, {found['threads']} threads"
         return found["rate"]
 
-    def peer(threads: int) -> float:
-        words = (SIDES, "steady-sb3", name, *span, "--threads", threads)
+    def peer(threads: int, *more: str) -> float:
+        words = (SIDES, "steady-sb3", name, *span, "--threads", threads, *more)
         return common.answer(common.child(*words, environment=torch(threads))[0])["rate"]
 
     sides: dict[str, Callable[[int], float]] = {"ours": ours}
     sides |= {peer_side(threads): lambda _, threads=threads: peer(threads) for threads in options.threads}
+    if name in ATARI:
+        sides |= {
+            f"{peer_side(threads)}, a process a game": lambda _, threads=threads: peer(threads, "--processes")
+            for threads in options.threads
+        }
     values = common.alternate(sides, options.rounds)
     values = {said.get(side, side): each for side, each in values.items()}
     return f"{GYMNASIUM_IDS[name]}, steady", best_peer(values, max)
@@ -110,7 +116,7 @@ MODES = {"steady": (steady, "steps/s"), "start": (start, "s"), "score": (compare
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
-    parser.add_argument("--experiments", nargs="+", choices=GYMNASIUM_IDS, default=list(GYMNASIUM_IDS))
+    parser.add_argument("--experiments", nargs="+", choices=GYMNASIUM_IDS, default=["HalfCheetahPeer", "CartPolePeer"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the peer's torch")
     parser.add_argument("--warmup", type=float, default=30.0, help="seconds of steady that do not count")

@@ -3,8 +3,9 @@
     python benchmarks/scores.py CartPole Pendulum [--seeds 1 2 3] [--episodes 100] [--ranks 1] [--jobs 1]
         [--directory scores] [--explore] [-- any flag of main.py, as --num_timesteps 1000000]
 
-One process (or one `mpirun`) for each experiment and seed, `jobs` of them at a time. Tests are whole
-episodes, of the most likely actions, or of sampled ones with --explore. A run that exists is continued, not repeated; its returns are in DIRECTORY/NAME-SEED/test_scores.csv.
+One process (or one `mpirun`) for each experiment and seed, `jobs` of them at a time. Tests are whole episodes, of the
+most likely actions, or of sampled ones with --explore. A run that exists is continued, not repeated; its returns are in
+DIRECTORY/NAME-SEED/test_scores.csv.
 """
 
 from __future__ import annotations
