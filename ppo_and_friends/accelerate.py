@@ -61,7 +61,11 @@ def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
     Args:
         say: told in one line that compiling begins, or why it failed; what cannot be compiled runs as it did.
     """
+    compile_parts(ppo, say)
     record(ppo, say)
+
+
+def compile_parts(ppo: PPO, say: Callable[[str], None]) -> None:
     done = all(isinstance(group.learner.step, CompiledStep) for group in ppo.groups)
     if not ppo.compiled or done:
         return

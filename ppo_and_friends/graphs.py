@@ -4,7 +4,8 @@ With thousands of rows on a GPU, Python and the driver need longer to launch a s
 Three functions wait for nothing and decide nothing in Python: the rollout (`Collector.collect`), what is made of it
 (`PPO.digest`) and an epoch (`Learner.epoch`). Each runs as it is at first, which loads its kernels and makes its
 storage; then it is recorded, and from then on replayed, with results in the same tensors. All that changes from one
-replay to the next lives in tensors: counters, the learning rate, the states of the generators.
+replay to the next lives in tensors: counters, the learning rate, the states of the generators. Where an environment
+waits for its actions, one step's decision and an epoch are recorded, and are given copies of what they read.
 
 The numbers are those of the same run without recording, up to what a GPU's own order of summation leaves open.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from ppo_and_friends.networks.distributions import Distribution
 
@@ -66,6 +67,43 @@ class Recorded:
         self.graph = graph
 
 
+class Kept:
+    """Gives a function the same arguments in each call: others are copied into those of the first call, while the same
+    objects once more mean what the function has made of them.
+
+    Arguments are tensors, or have a `map` over their tensors; of equal shapes in all calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._given: tuple[Any, ...] = ()
+        self._kept: tuple[Any, ...] = ()
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self._kept:
+            self._kept = tuple(_each(argument, torch.clone) for argument in arguments)
+        elif not all(map(_is, self._given, arguments)):
+            for kept, argument in zip(self._kept, arguments, strict=True):
+                new = iter(_tensors(argument))
+                _each(kept, lambda tensor, new=new: tensor.copy_(next(new)))
+        self._given = arguments
+        return self.function(*self._kept)
+
+
+def _each(argument: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    return function(argument) if isinstance(argument, Tensor) else argument.map(function)
+
+
+def _tensors(argument: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _each(argument, note)
+    return found
+
+
 def _is(one: Any, other: Any) -> bool:
     return one is other
 
@@ -76,15 +114,20 @@ def record(ppo: PPO, say: Callable[[str], None]) -> None:
     Args:
         say: told in one line why they do not.
     """
-    if ppo.device.type != "cuda" or ppo.experiment.cuda_graphs == "off" or isinstance(ppo.collect, Recorded):
+    begun = isinstance(ppo.collect, Recorded) or any(isinstance(group.rows.decide, Kept) for group in ppo.groups)
+    if ppo.device.type != "cuda" or ppo.experiment.cuda_graphs == "off" or begun:
         return
-    reason = obstacle(ppo)
-    if reason:
-        say(f"The iterations are not recorded as CUDA graphs: {reason}.")
-        return
+    for addon in (addon for group in ppo.groups for addon in group.addons):
+        if not addon.recordable:
+            say(f"Nothing is recorded as CUDA graphs: the add-on {type(addon).__name__} does not say that it can be.")
+            return
     # The default stream cannot be recorded; what is recorded had better run where it is warmed up.
     torch.cuda.synchronize(ppo.device)
     torch.cuda.set_stream(torch.cuda.Stream(ppo.device))
+    reason = obstacle(ppo)
+    if reason:
+        record_parts(ppo, say, reason)
+        return
     generators = (ppo.generator, *ppo.env.generators)  # type: ignore[attr-defined]
     collect = ppo.collect = Recorded(ppo.collect, generators)
     if ppo.comm.size > 1 and not ppo.comm.on_device:
@@ -96,8 +139,19 @@ def record(ppo: PPO, say: Callable[[str], None]) -> None:
         learner.epoch = Recorded(learner.epoch, learner.generators, lambda: digest.graph is not None)
 
 
+def record_parts(ppo: PPO, say: Callable[[str], None], reason: str) -> None:
+    """What can be recorded where whole rollouts cannot, for a `reason`."""
+    for player in ppo.players.all:
+        player.rows.decide = Kept(Recorded(player.rows.decide, ()))
+    through_host = ppo.comm.size > 1 and not ppo.comm.on_device
+    for group in [] if through_host else ppo.groups:
+        group.learner.epoch = Kept(Recorded(group.learner.epoch, group.learner.generators))
+    what = "actions" if through_host else "actions and updates"
+    say(f"Only {what} are recorded as CUDA graphs: {reason}.")
+
+
 def obstacle(ppo: PPO) -> str:
-    """What in the settings keeps iterations from being recorded; "" where nothing does."""
+    """What keeps rollouts from being recorded; "" where nothing does."""
     if not ppo.env.spec.recordable or ppo.env.spec.device != ppo.device:
         return f"{ppo.env.spec.engine} waits for the GPU in its steps"
     if not ppo.experiment.ppo.soft_resets:
@@ -105,7 +159,4 @@ def obstacle(ppo: PPO) -> str:
     for group in ppo.groups:
         if type(group.net.distribution).refresh is not Distribution.refresh:
             return f"{type(group.net.distribution).__name__} draws its noise at times that Python counts"
-        for addon in group.addons:
-            if not addon.recordable:
-                return f"the add-on {type(addon).__name__} does not say that it can be"
     return ""

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from toys import BOX, Toy, experiment
+from toys import BOX, DISCRETE, Toy, experiment
 
 from ppo_and_friends import registry
 from ppo_and_friends.accelerate import accelerate
 from ppo_and_friends.addons.icm import ICM
 from ppo_and_friends.addons.rnd import RND
-from ppo_and_friends.config import Experiment
-from ppo_and_friends.graphs import Recorded, obstacle
+from ppo_and_friends.config import Experiment, RunConfig
+from ppo_and_friends.graphs import Kept, Recorded, obstacle
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.schedules import linear
+from ppo_and_friends.types import Obs
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 ROWS = 64
@@ -62,6 +63,48 @@ def test_recorded_iterations_are_those_of_plain_ones(compiled: str, addons: tupl
             *(("icm_forward_loss", "rollout_icm_bonus", "rollout_rnd_bonus") if addons else ()),
         ):
             assert mine[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-5, nan_ok=True), name
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("compiled", ["off", "on"])
+@pytest.mark.parametrize("toy", [Toy(BOX), Toy(DISCRETE, images=True, truncates=0.3)], ids=["box", "image"])
+def test_actions_and_updates_are_recorded_for_an_environment_that_waits(toy: Toy, compiled: str) -> None:
+    values = []
+    for graphs in ("off", "auto"):
+        config = replace(experiment(toy, minibatches=2, epochs=3), cuda_graphs=graphs, compile=compiled)
+        said: list[str] = []
+        ppo = PPO(config, RunConfig(device="cuda", random_seed=1))
+        accelerate(ppo, said.append)
+        returns = [ppo.iterate()["mean_return"] for _ in range(4)]
+        values.append((returns, ppo.groups[0].learner.flat.values))
+    assert "Only actions and updates are recorded" in said[-1] and len(said) == 1 + (compiled == "on"), said
+    for part in (ppo.groups[0].rows.decide, ppo.groups[0].learner.epoch):
+        assert isinstance(part, Kept) and isinstance(part.function, Recorded) and part.function.graph is not None
+    (returns, plain), (others, recorded) = values
+    assert others == pytest.approx(returns, rel=1e-3, nan_ok=True)
+    torch.testing.assert_close(recorded, plain, rtol=1e-3, atol=1e-4)
+
+
+def test_kept_arguments_are_the_same_objects_with_new_numbers() -> None:
+    seen: list[tuple[Obs, torch.Tensor]] = []
+
+    def function(obs: Obs, own: torch.Tensor) -> None:
+        seen.append((obs, own))
+        own += 1
+
+    kept = Kept(function)
+    one, two = (torch.full((3,), value) for value in (1.0, 2.0))
+    for number, own in ((one, one.clone()), (two, two.clone())):
+        obs = Obs(number, number, number[:0])
+        kept(obs, own)
+        assert torch.equal(seen[-1][0].actor, number) and torch.equal(seen[-1][1], number + 1)  # type: ignore[arg-type]
+        kept(obs, own)
+        assert torch.equal(seen[-1][1], number + 2), "what the function made of the same objects stays"
+        assert torch.equal(own, number), "callers keep theirs"
+    (first, own), *others = seen
+    assert first.critic is first.actor
+    assert all(obs is first and each is own for obs, each in others)
 
 
 @pytest.mark.gpu
