@@ -104,6 +104,18 @@ class Side:
         for mine, seen in self._views[kind]:
             np.copyto(mine, seen)
 
+    def go_on(self, environment: int) -> None:
+        """After agents vanished from an environment that did not end: what the others' actions led to is what the
+        critic sees next, without those who are gone.
+
+        The rows of those who are gone keep the sight of all, their own last observation in it. Where their time was up,
+        its value stands for the future in which they would have stayed, and so would the others have seen them.
+        """
+        first = environment * self.size
+        rows = first + np.flatnonzero(self.there[first : first + self.size])
+        for index in range(len(self.interface.critic_parts)):
+            self.buffers[f"final_critic{index}"][rows] = self.buffers[f"obs_critic{index}"][rows]
+
 
 def _critic_views(
     interface: GroupInterface, environments: int, seen: np.ndarray, critic: list[np.ndarray], states: list[np.ndarray]

@@ -99,6 +99,9 @@ class AgentRows:
         self._check()
         self._check_masks()
         self._look("obs", self._over)
+        for side, row in self._gone:
+            if row // side.size not in self._over:
+                side.go_on(row // side.size)
         return True
 
     def _step(self, number: int, decoded: list[list[Any]]) -> None:
