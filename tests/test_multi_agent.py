@@ -289,3 +289,10 @@ def test_failures_name_agent_row_and_step(settings: dict[str, Any], message: str
 def test_a_view_of_the_critic_that_there_is_not() -> None:
     with pytest.raises(UserError, match="env.critic is 'joint'; give one of own, joined, state, agent_state"):
         MultiAgentEnv("Crew", critic="joint")  # type: ignore[arg-type]
+
+
+def test_what_is_no_picture_is_one_sentence() -> None:
+    env = crew().make(1)
+    env._backend.envs[0].render = lambda: None  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="Crew has no rgb_array render mode .its render gives NoneType, not"):
+        env.frame(0)

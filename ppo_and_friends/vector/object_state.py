@@ -1,9 +1,9 @@
 """Exact state of an environment whose attributes are objects: robots, shelves, worlds.
 
 All that is reachable from the environment is saved once, however many places hold it, as long as it is a number, text,
-an array, a container of Python's own, an Enum's member, a random generator, or an object of a Python class of the environment's own
-packages. Functions, classes, spaces, loggers and pygame's surfaces and fonts are taken to be constant: the environment
-that loads a state keeps its own. Anything else has no exact state.
+an array, a container of Python's own, an Enum's member, a random generator, or an object of a Python class of the
+environment's own packages. Functions, classes, spaces, loggers and pygame's surfaces and fonts are taken to be
+constant: the environment that loads a state keeps its own. Anything else has no exact state.
 
 A file never says what is run: classes are looked up among the environment's packages, and objects are filled without
 calling anything of theirs.
@@ -29,8 +29,8 @@ CONSTANTS = (*FUNCTIONS, logging.Logger, EnvSpec)
 DRAWN = ("pygame.surface.Surface", "pygame.freetype.Font", "pygame.font.Font")
 SEQUENCES: dict[Any, str] = {list: "list", tuple: "tuple", set: "set", deque: "deque"}
 MAPPINGS: dict[Any, str] = {dict: "dict", OrderedDict: "ordered", Counter: "counter", defaultdict: "default"}
-UNFINISHED = object()
 FACTORIES: dict[Any, str] = {kind: kind.__name__ for kind in (bool, int, float, str, list, tuple, set, dict)}
+UNFINISHED = object()  # in the place of a tuple that is being made
 
 
 def save(env: Any) -> dict[str, Any]:
