@@ -19,6 +19,7 @@ class Crew:
     Args:
         presence: {agent: (clock at which it comes, clock at which it dies)}.
         length: the clock at which all that are left are truncated.
+        expire: agents that are truncated where others die.
         masks: where flags of legal actions come from: "", "info" or "dict". Action 0 is illegal at odd clocks.
         sizes: {agent: actions}, 3 unless it is named; {agent: numbers observed beyond two} likewise in `wide`.
         flags: how many flags a mask has; none of them is True from the clock `stuck` on.
@@ -30,6 +31,7 @@ class Crew:
         self,
         presence: dict[str, tuple[int, int]] | None = None,
         length: int = 6,
+        expire: tuple[str, ...] = (),
         masks: str = "",
         sizes: dict[str, int] | None = None,
         wide: dict[str, int] | None = None,
@@ -40,6 +42,7 @@ class Crew:
     ) -> None:
         self.presence = presence or {"ann": (0, FOREVER), "bob": (0, FOREVER)}
         self.possible_agents = list(self.presence)
+        self.expire = expire
         self.length, self.masks, self.flags, self.stuck, self.poison = length, masks, flags, stuck, poison
         self.sizes, self.wide = sizes or {}, wide or {}
         self.agents: list[str] = []
@@ -85,8 +88,9 @@ class Crew:
         acted = self.agents
         self.clock += 1
         over = self.clock >= self.length
-        dead = {agent: self.presence[agent][1] <= self.clock for agent in acted}
-        late = {agent: over and not dead[agent] for agent in acted}
+        gone = {agent: self.presence[agent][1] <= self.clock for agent in acted}
+        dead = {agent: gone[agent] and agent not in self.expire for agent in acted}
+        late = {agent: (over or gone[agent]) and not dead[agent] for agent in acted}
         self.agents = [] if over else self._there()
         shown = list(dict.fromkeys((*acted, *self.agents)))
         rewards = {agent: 10.0 * self.possible_agents.index(agent) + self.clock for agent in acted}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import io
 import threading
-from collections import defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,51 @@ def test_what_is_not_its_attributes_has_no_exact_state(what: Any) -> None:
     fleet.robots.append(what)
     with pytest.raises(CannotSave):
         object_state.save(fleet)
+
+
+def made_anew() -> str:
+    return "new"
+
+
+def test_containers_keep_their_kind() -> None:
+    """Those that another environment has in their place already, and those that it has not."""
+    one, other = Fleet(), Fleet()
+    shared = one.robots
+    one.seen, other.seen = defaultdict(made_anew, {1: "a"}), defaultdict(made_anew)  # type: ignore[attr-defined]
+    one.kept, other.kept = [{"plain": 1}], [defaultdict(int)]  # type: ignore[attr-defined]
+    one.apart, alike = (defaultdict(list), defaultdict(list, {1: [2]})), defaultdict(list)  # type: ignore[attr-defined]
+    other.apart = (alike, alike)  # type: ignore[attr-defined]
+    one.robots += [defaultdict(Mood), defaultdict(set, {1: {2}}), defaultdict(None, {1: 2})]
+    one.robots += [OrderedDict(b=1, a=2), Counter("aab"), deque([shared], maxlen=4)]
+    object_state.load(other, through_a_file(object_state.save(one)))
+    assert other.seen == {1: "a"} and other.seen[2] == "new"  # type: ignore[attr-defined]
+    assert type(other.kept[0]) is dict and other.kept == [{"plain": 1}]  # type: ignore[attr-defined]
+    assert other.apart == ({}, {1: [2]}) and other.apart[0][5] == []  # type: ignore[attr-defined]
+    moods, sets, nothing, ordered, counted, cycle = other.robots[2:]
+    assert (moods.default_factory, sets[7], sets[1], nothing.default_factory) == (Mood, set(), {2}, None)
+    assert ordered == OrderedDict(b=1, a=2) and list(ordered) == ["b", "a"] and type(ordered) is OrderedDict
+    assert type(counted) is Counter and counted.most_common(1) == [("a", 2)] and counted["z"] == 0
+    assert cycle[0] is other.robots and cycle.maxlen == 4
+
+
+@pytest.mark.parametrize("what", [defaultdict(made_anew), defaultdict(threading.Lock), defaultdict(io.BytesIO)])
+def test_what_a_container_makes_anew_is_known_or_refused(what: Any) -> None:
+    fleet = Fleet()
+    fleet.robots.append(what)
+    with pytest.raises(CannotSave):
+        object_state.load(Fleet(), object_state.save(fleet))
+
+
+def test_a_tuple_that_holds_itself_has_no_exact_state() -> None:
+    fleet = Fleet()
+    fleet.robots[0].friend = (fleet.robots[0], fleet.robots)
+    fleet.robots.append([fleet.robots[0].friend])
+    object_state.load(Fleet(), object_state.save(fleet))
+    inner: list[Any] = []
+    inner.append((inner,))
+    fleet.robots = inner[0]
+    with pytest.raises(CannotSave, match="a tuple that holds itself"):
+        object_state.load(Fleet(), object_state.save(fleet))
 
 
 def test_arrays_that_share_memory_have_no_exact_state() -> None:

@@ -150,6 +150,25 @@ def test_what_the_critic_sees(critic: str, shape: int, seen: list[list[int]]) ->
     assert step.obs.critic[0, :4].tolist() == ([0, 2] if critic == "state" else [0, 0, 1, 0])
 
 
+@pytest.mark.parametrize("critic", ["joined", "agent_state"])
+def test_who_goes_on_was_led_to_a_world_without_the_dead(critic: str) -> None:
+    """bob dies and cid's time is up in the second step, dan's in the third, where all else ends too."""
+    presence = {"ann": (0, FOREVER), "bob": (0, 2), "cid": (0, 2), "dan": (0, 3)}
+    env = crew(presence, critic=critic, length=3, expire=("cid", "dan")).make(2)
+    env.reset(0)
+    take(env)
+    step = take(env)
+    everyone, left = [0, 2, 1, 2, 2, 2, 3, 2], [0, 2, 0, 0, 0, 0, 3, 2]
+    seen = step.final.critic[:, :8].tolist()  # type: ignore[call-overload]
+    assert step.truncated.tolist() == [False, False, True, False] * 2
+    assert seen == [left, everyone, everyone, left] * 2
+    on = [0, 3, 4, 7]
+    assert torch.equal(step.final.critic[on], step.obs.critic[on])  # type: ignore[index, arg-type]
+    step = take(env)
+    assert step.final.critic[:, :8].tolist() == [[0, 3, 0, 0, 0, 0, 3, 3]] * 8, "all end: dan is seen"  # type: ignore[call-overload]
+    assert step.obs.critic[:, :8].tolist() == [[0, 0, 1, 0, 2, 0, 3, 0]] * 8  # type: ignore[call-overload]
+
+
 def test_groups_by_name_and_by_spaces() -> None:
     three = {"wolf_0": (0, 9), "hare": (0, 9), "wolf_1": (0, 9)}
     env = crew(three, groups={"wolf_*": "wolves", "*": "prey"}, sizes={"hare": 5}, wide={"hare": 1}).make(2)
@@ -283,3 +302,10 @@ def test_failures_name_agent_row_and_step(settings: dict[str, Any], message: str
 def test_a_view_of_the_critic_that_there_is_not() -> None:
     with pytest.raises(UserError, match="env.critic is 'joint'; give one of own, joined, state, agent_state"):
         MultiAgentEnv("Crew", critic="joint")  # type: ignore[arg-type]
+
+
+def test_what_is_no_picture_is_one_sentence() -> None:
+    env = crew().make(1)
+    env._backend.envs[0].render = lambda: None  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="Crew has no rgb_array render mode .its render gives NoneType, not"):
+        env.frame(0)

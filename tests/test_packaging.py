@@ -61,7 +61,9 @@ def test_every_flag_of_a_call_is_in_the_readme() -> None:
 
 def test_every_flag_of_the_readme_exists() -> None:
     known = {*leaves(Request()), *leaves(RunConfig()), *ALIASES, "help"}
-    known |= {name for example in ("RoomsICM", "BreakoutPixels") for name in leaves(registry.build(example))}
+    known |= {
+        name for example in ("RoomsICM", "BreakoutPixels", "SimpleTag") for name in leaves(registry.build(example))
+    }
     groups = {f"{name.partition('.')[0]}.*" for name in known if "." in name}
     own = {"env.NAME", "env.env_id"}  # arguments of an environment's constructor
     plot = {field.name for field in dataclasses.fields(Options)}

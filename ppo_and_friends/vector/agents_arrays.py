@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ppo_and_friends.vector.agents_spaces import GroupInterface, flat_flags
-from ppo_and_friends.vector.gym_masks import MASK
+from ppo_and_friends.vector.agents_spaces import GroupInterface
+from ppo_and_friends.vector.gym_masks import MASK, write_flags
 from ppo_and_friends.vector.gym_rows import log_default
 
 
@@ -22,10 +22,10 @@ class Side:
     def __init__(self, interface: GroupInterface, environments: int, states: list[np.ndarray]) -> None:
         """`states` `[environments, ...]` are those of env.critic state."""
         self.interface, self.size = interface, len(interface.members)
-        rows = environments * self.size
+        rows, self.parts = environments * self.size, interface.parts
         self.buffers: dict[str, np.ndarray] = {}
         for kind in ("obs", "final"):
-            for index, part in enumerate(interface.parts):
+            for index, part in enumerate(self.parts):
                 self.buffers[f"{kind}{index}"] = np.zeros((rows, *part.shape), part.dtype)
             for index, part in enumerate(interface.critic_parts):
                 self.buffers[f"{kind}_critic{index}"] = np.zeros((rows, *part.shape), part.dtype)
@@ -37,7 +37,7 @@ class Side:
         self.mask = self.buffers["mask"] = np.ones((rows, interface.mask), np.bool_)
         self.buffers["final_mask"] = np.ones((rows, interface.mask), np.bool_)
         self.log: dict[str, np.ndarray] = {}
-        self.seen = [self.buffers[f"obs{index}"] for index in range(len(interface.parts))]
+        self.seen = [self.buffers[f"obs{index}"] for index in range(len(self.parts))]
         vector, columns = interface.vector, interface.ids
         own = [self.seen[0][:, :vector], *self.seen[1:]] if vector else self.seen[1 if columns else 0 :]
         self.own = own  # without the identity
@@ -69,14 +69,7 @@ class Side:
             return
         observation, flags = self.interface.members[slot].split(observation)
         self.write[slot](row, observation)
-        flags = info.get(MASK) if flags is None else flags
-        if flags is None:  # who says nothing forbids nothing
-            self.mask[row] = True
-            return
-        flat = np.concatenate(flat_flags(flags))
-        if flat.size != self.interface.mask:
-            raise ValueError(f"{MASK} has {flat.size} flags where the action space has {self.interface.mask} choices")
-        self.mask[row] = flat
+        write_flags(self.mask, row, info.get(MASK) if flags is None else flags)
 
     def note(self, row: int, info: Mapping[str, Any]) -> None:
         """Named numbers of one row."""
@@ -103,6 +96,18 @@ class Side:
         """Let the critic see, after all agents do."""
         for mine, seen in self._views[kind]:
             np.copyto(mine, seen)
+
+    def go_on(self, environment: int) -> None:
+        """After agents vanished from an environment that did not end: what the others' actions led to is what the
+        critic sees next, without those who are gone.
+
+        The rows of those who are gone keep the sight of all, their own last observation in it. Where their time was up,
+        its value stands for the future in which they would have stayed, and so would the others have seen them.
+        """
+        first = environment * self.size
+        rows = first + np.flatnonzero(self.there[first : first + self.size])
+        for index in range(len(self.interface.critic_parts)):
+            self.buffers[f"final_critic{index}"][rows] = self.buffers[f"obs_critic{index}"][rows]
 
 
 def _critic_views(

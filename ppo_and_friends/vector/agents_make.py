@@ -17,6 +17,7 @@ from gymnasium.error import DependencyNotInstalled, DeprecatedEnv, UnregisteredE
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.render import has_display
 from ppo_and_friends.vector.gym_make import is_team, missing_package, unknown_id
+from ppo_and_friends.vector.turns import TurnAgents
 
 
 def make_agents(
@@ -25,7 +26,7 @@ def make_agents(
     """One environment with the methods of a ParallelEnv, from `factory`, from a module or from Gymnasium's registry.
 
     Raises:
-        UserError: it cannot be made, a package is missing, it has one agent, or its agents take turns.
+        UserError: it cannot be made, a package is missing, it has one agent, or turns with actions other than Discrete.
     """
     if render and not has_display():
         os.environ.setdefault(
@@ -73,13 +74,7 @@ def _registered(name: str, settings: dict[str, Any]) -> Any:
 
 def _parallel(name: str, env: Any) -> Any:
     if hasattr(env, "agent_iter"):
-        if not env.metadata.get("is_parallelizable"):
-            raise UserError(
-                f"The agents of {name} take turns, so no step has an action of each: it needs an adapter of its own."
-            )
-        from pettingzoo.utils.conversions import aec_to_parallel
-
-        env = aec_to_parallel(env)
+        env = _of_turns(name, env)
     if isinstance(env, gymnasium.Env) and is_team(env):
         return TupleAgents(env)
     if isinstance(env, gymnasium.Env) or not hasattr(env, "action_space"):
@@ -90,6 +85,15 @@ def _parallel(name: str, env: Any) -> Any:
             f"{name} does not say its possible_agents, so its rows cannot be counted: give it that attribute."
         )
     return env
+
+
+def _of_turns(name: str, env: Any) -> Any:
+    """An AEC environment; PettingZoo's own conversion is for those whose agents only seem to take turns."""
+    if not env.metadata.get("is_parallelizable"):
+        return TurnAgents(name, env)
+    from pettingzoo.utils.conversions import aec_to_parallel
+
+    return aec_to_parallel(env)
 
 
 def _takes_mode(env: Any) -> bool:

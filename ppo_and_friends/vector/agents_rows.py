@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,9 +11,9 @@ from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.vector import object_state
 from ppo_and_friends.vector.agents_arrays import Side
 from ppo_and_friends.vector.agents_spaces import GroupInterface
-from ppo_and_friends.vector.gym_make import cannot_draw
-from ppo_and_friends.vector.gym_masks import MASK
-from ppo_and_friends.vector.gym_rows import row_seed
+from ppo_and_friends.vector.gym_make import picture
+from ppo_and_friends.vector.gym_masks import without_choice
+from ppo_and_friends.vector.gym_rows import not_finite, row_seed
 from ppo_and_friends.vector.gym_state import CannotSave
 
 
@@ -99,6 +98,9 @@ class AgentRows:
         self._check()
         self._check_masks()
         self._look("obs", self._over)
+        for side, row in self._gone:
+            if row // side.size not in self._over:
+                side.go_on(row // side.size)
         return True
 
     def _step(self, number: int, decoded: list[list[Any]]) -> None:
@@ -182,31 +184,18 @@ class AgentRows:
     # ---- failures
 
     def _check(self) -> None:
-        """Raise for a number that is not finite. A sum of squares is the cheapest witness; it may only overflow."""
         for side in self.sides:
-            for flat in side.floats:
-                if not math.isfinite(flat.dot(flat)):
-                    self._accuse(side)
+            self._refuse(side, not_finite(side.floats, side.parts, side.seen, side.reward))
 
     def _check_masks(self) -> None:
         for side in self.sides:
             if side.interface.mask:
-                possible = np.logical_or.reduceat(side.mask, side.flags_from, axis=1).all(axis=1)
-                if not possible.all():
-                    raise self._row_failure(side, int(np.argmin(possible)), f"{MASK} leaves no legal action")
+                self._refuse(side, without_choice(side.mask, side.flags_from))
 
-    def _accuse(self, side: Side) -> None:
-        for index, array in enumerate(side.seen):
-            if not np.isfinite(array).all():
-                where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-                key = side.interface.parts[index].spec().key_of(where[1])
-                raise self._row_failure(side, where[0], f"{key} is not finite ({array[where]} at {list(where[1:])})")
-        if not np.isfinite(side.reward).all():
-            row = int(np.argmin(np.isfinite(side.reward)))
-            raise self._row_failure(side, row, f"reward is not finite ({side.reward[row]})")
-
-    def _row_failure(self, side: Side, row: int, what: str) -> EnvironmentFailure:
-        return self._failure(row // side.size, side.interface.members[row % side.size].agent, what, row)
+    def _refuse(self, side: Side, fault: tuple[int, str] | None) -> None:
+        if fault:
+            row, what = fault
+            raise self._failure(row // side.size, side.interface.members[row % side.size].agent, what, row)
 
     def _failure(self, number: int, agent: str, what: str, row: int = -1) -> EnvironmentFailure:
         at = f"row {row}" if row >= 0 else f"environment {number}"
@@ -248,13 +237,7 @@ class AgentRows:
 
     def frame(self, number: int) -> np.ndarray:
         """`[height, width, 3]` uint8 of one environment."""
-        try:
-            picture = np.asarray(self.envs[number].render())
-        except NotImplementedError as error:
-            raise UserError(cannot_draw(self.name, "it has no method render")) from error
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-            raise UserError(cannot_draw(self.name, f"its render gives shape {picture.shape} of {picture.dtype}"))
-        return picture
+        return picture(self.name, self.envs[number])
 
     def close(self) -> None:
         for env in self.envs:

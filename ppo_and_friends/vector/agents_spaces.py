@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ppo_and_friends.errors import EnvironmentFailure, UserError
-from ppo_and_friends.vector.gym_masks import MASK, without_mask
+from ppo_and_friends.vector.gym_masks import MASK, flat_flags, without_mask
 from ppo_and_friends.vector.spaces import Actions, Layout, Part
 
 
@@ -40,7 +40,7 @@ class Member:
             rest = without_mask(space.spaces)
             space = spaces.Dict(rest) if isinstance(rest, dict) else rest
         elif info.get(MASK) is not None:
-            found = np.concatenate(flat_flags(info[MASK])).size
+            found = flat_flags(info[MASK]).size
         self.layout, self.actions = Layout(space, name), Actions(env.action_space(agent), name)
         choices = sum(self.actions.sizes)
         self.mask = choices if self.masked or told else 0
@@ -58,12 +58,6 @@ class Member:
     def split(self, observation: Any) -> tuple[Any, Any]:
         """An observation without its flags, and these."""
         return (without_mask(observation), observation[MASK]) if self.masked else (observation, None)
-
-
-def flat_flags(flags: Any) -> list[np.ndarray]:
-    """One array for each action column that has flags of its own, else one."""
-    several = isinstance(flags, tuple | list) and np.ndim(flags[0]) > 0
-    return [np.ravel(part) for part in flags] if several else [np.ravel(flags)]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
 
@@ -89,6 +90,18 @@ def is_team(env: Any) -> bool:
 
 def cannot_draw(name: str, cause: str) -> str:
     return f"{name} has no rgb_array render mode ({cause}): go without --render and --render_gif, or give it one."
+
+
+def picture(name: str, env: Any) -> np.ndarray:
+    """What it renders, `[height, width, 3]` uint8. Raises UserError for anything else."""
+    try:
+        drawn = np.asarray(env.render())
+    except NotImplementedError as error:
+        raise UserError(cannot_draw(name, "it has no method render")) from error
+    if drawn.ndim != 3 or drawn.shape[2] != 3 or drawn.dtype != np.uint8:
+        found = f"shape {drawn.shape} of {drawn.dtype}" if drawn.ndim else type(drawn.item()).__name__
+        raise UserError(cannot_draw(name, f"its render gives {found}, not [height, width, 3] uint8"))
+    return drawn
 
 
 def _made(

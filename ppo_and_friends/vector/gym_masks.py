@@ -1,4 +1,4 @@
-"""Legal actions that come inside an observation, as PettingZoo's environments give them."""
+"""Flags of legal actions, and those that come inside an observation, as PettingZoo's environments give them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,29 @@ import numpy as np
 from gymnasium.spaces import Dict
 
 MASK = "action_mask"
+
+
+def flat_flags(flags: Any) -> np.ndarray:
+    """One array, of flags that come as one or as one for each action column."""
+    several = isinstance(flags, tuple | list) and np.ndim(flags[0]) > 0
+    return np.concatenate([np.ravel(part) for part in flags]) if several else np.ravel(flags)
+
+
+def write_flags(mask: np.ndarray, row: int, flags: Any) -> None:
+    """Write one row of `mask` `[rows, K]`. Raises ValueError for flags of another number."""
+    if flags is None:  # who says nothing forbids nothing
+        mask[row] = True
+        return
+    flat = flat_flags(flags)
+    if flat.shape != mask.shape[1:]:
+        raise ValueError(f"{MASK} has {flat.size} flags where the action space has {mask.shape[1]} choices")
+    mask[row] = flat
+
+
+def without_choice(mask: np.ndarray, begins: np.ndarray) -> tuple[int, str] | None:
+    """The first row that has no legal action, and what to say; `begins` is where each action column's flags begin."""
+    possible = np.logical_or.reduceat(mask, begins, axis=1).all(axis=1)
+    return None if possible.all() else (int(np.argmin(possible)), f"{MASK} leaves no legal action")
 
 
 class ObservedMask(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -6,7 +6,7 @@ No torch here: worker processes run this file too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ import gymnasium
 import numpy as np
 
 from ppo_and_friends.errors import EnvironmentFailure, UserError
-from ppo_and_friends.vector.gym_make import cannot_draw, refuse_team
-from ppo_and_friends.vector.gym_masks import MASK
-from ppo_and_friends.vector.spaces import Actions, Layout
+from ppo_and_friends.vector.gym_make import picture, refuse_team
+from ppo_and_friends.vector.gym_masks import MASK, without_choice, write_flags
+from ppo_and_friends.vector.spaces import Actions, Layout, Part
 
 CONTINUES = "episode_continues"  # as in types.py, which imports torch
 NON_TERMINAL = "non-terminal done"
@@ -77,6 +77,27 @@ def row_seed(seed: int, row: int) -> int:
 def log_default(key: str) -> float:
     """What a row that says nothing of `key` has in the log."""
     return 0.0 if key == CONTINUES else float("nan")
+
+
+def not_finite(
+    floats: list[np.ndarray], parts: Sequence[Part], observed: list[np.ndarray], reward: np.ndarray
+) -> tuple[int, str] | None:
+    """The row of the first number that is not finite, and what to say.
+
+    `floats` are those of `observed` and `reward` that can be so, flat. A sum of squares is the cheapest witness; it may
+    only overflow.
+    """
+    for flat in floats:
+        if not math.isfinite(flat.dot(flat)):
+            break
+    else:
+        return None
+    for part, array in zip(parts, observed, strict=True):
+        if not np.isfinite(array).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            return where[0], f"{part.spec().key_of(where[1])} is not finite ({array[where]} at {list(where[1:])})"
+    row = int(np.argmin(np.isfinite(reward)))
+    return None if np.isfinite(reward[row]) else (row, f"reward is not finite ({reward[row]})")
 
 
 def _text(error: BaseException) -> str:
@@ -189,39 +210,15 @@ class Rows:
             raise self.failure(row, _text(error)) from error
 
     def _write_mask(self, row: int, info: dict[str, Any]) -> None:
-        flags = self._legal[row](info)
-        if flags is None:  # who says nothing forbids nothing
-            self.buffers["mask"][row] = True
-            return
-        flat = (
-            np.concatenate([np.ravel(part) for part in flags]) if isinstance(flags, tuple | list) else np.ravel(flags)
-        )
-        if flat.shape != (self.interface.mask,):
-            raise ValueError(f"{MASK} has {flat.size} flags where the action space has {self.interface.mask} choices")
-        self.buffers["mask"][row] = flat
+        write_flags(self.buffers["mask"], row, self._legal[row](info))
 
     def _check_mask(self) -> None:
-        possible = np.logical_or.reduceat(self.buffers["mask"], self._columns, axis=1).all(axis=1)
-        if not possible.all():
-            raise self.failure(int(np.argmin(possible)), f"{MASK} leaves no legal action")
+        if fault := without_choice(self.buffers["mask"], self._columns):
+            raise self.failure(*fault)
 
     def _check(self) -> None:
-        """Raise for a number that is not finite. A sum of squares is the cheapest witness; it may only overflow."""
-        for flat in self._floats:
-            if not math.isfinite(flat.dot(flat)):
-                self._accuse()
-
-    def _accuse(self) -> None:
-        """Raise for the first number that is not finite, naming its row and key."""
-        for index, array in enumerate(self._obs):
-            if not np.isfinite(array).all():
-                where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-                key = self.interface.layout.parts[index].spec().key_of(where[1])
-                raise self.failure(where[0], f"{key} is not finite ({array[where]} at {list(where[1:])})")
-        reward = self.buffers["reward"]
-        if not np.isfinite(reward).all():
-            row = int(np.argmin(np.isfinite(reward)))
-            raise self.failure(row, f"reward is not finite ({reward[row]})")
+        if fault := not_finite(self._floats, self.interface.layout.parts, self._obs, self.buffers["reward"]):
+            raise self.failure(*fault)
 
     def failure(self, row: int, what: str) -> EnvironmentFailure:
         step = self.clock - self.started[row]
@@ -255,14 +252,7 @@ class Rows:
             gym_state.load(env, saved)
 
     def frame(self, row: int) -> np.ndarray:
-        try:
-            picture = np.asarray(self.envs[row].render())
-        except NotImplementedError as error:
-            raise UserError(cannot_draw(self.interface.name, "it has no method render")) from error
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-            found = f"shape {picture.shape} of {picture.dtype}" if picture.ndim else type(picture.item()).__name__
-            raise UserError(cannot_draw(self.interface.name, f"its render gives {found}, not [height, width, 3] uint8"))
-        return picture
+        return picture(self.interface.name, self.envs[row])
 
     def close(self) -> None:
         for env in self.envs:

@@ -19,7 +19,7 @@ CriticView = Literal["own", "joined", "state", "agent_state"]
 
 @dataclass(frozen=True)
 class MultiAgentEnv:
-    """Any PettingZoo ParallelEnv, any AEC environment that PettingZoo itself makes parallel, and tuples of agents.
+    """Any PettingZoo environment, parallel or of turns (whoever is not to move waits), and tuples of agents.
 
     Agents are rows of a group, and share its policy (arXiv:2103.01955, arXiv:2006.07869).
 
@@ -115,7 +115,8 @@ class MultiAgentVec:
     def seat(self, agent: str) -> Seat:
         """How one agent's observations and actions are read."""
         _, side, slot = next(seat for name, seat in self._backend.seats.items() if str(name) == agent)
-        return Seat(side.interface, slot)
+        asked = getattr(self._backend.envs[0], "asked", lambda agent, seen: seen)
+        return Seat(side.interface, slot, partial(asked, side.interface.members[slot].agent))
 
     def state(self) -> dict[str, Any] | None:
         return self._backend.state()
@@ -134,16 +135,13 @@ class MultiAgentVec:
 class Seat:
     """One agent's observations and actions, as the environment gives and takes them."""
 
-    def __init__(self, interface: Any, slot: int) -> None:
-        self.interface, self.slot, self.member = interface, slot, interface.members[slot]
+    def __init__(self, interface: Any, slot: int, read: Callable[[Any], Any]) -> None:
+        """`read` makes what the rows are given of what the environment gives."""
+        self.interface, self.slot, self.member, self.read = interface, slot, interface.members[slot], read
 
     def encode(self, observation: Any) -> tuple[Tree, bool]:
         """An observation, or a list of them, as tensors `[B, ...]`; and whether it was a list."""
-        space = self.member.layout.space
-        batched = isinstance(observation, list) or (
-            space.shape is not None and not isinstance(observation, dict) and np.ndim(observation) > len(space.shape)
-        )
-        values = list(observation) if batched else [observation]
+        values, batched = self._values(observation)
         arrays = [np.zeros((len(values), *part.shape), part.dtype) for part in self.interface.parts]
         own = arrays
         if self.interface.ids:
@@ -153,7 +151,7 @@ class Seat:
         write = self.member.layout.writer(own)
         try:
             for row, value in enumerate(values):
-                write(row, self.member.split(value)[0])
+                write(row, self.member.split(self.read(value))[0])
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise UserError(f"This is no observation of {self.member.agent}: {error}.") from error
         first, *others = (torch.from_numpy(array) for array in arrays)
@@ -163,8 +161,16 @@ class Seat:
         """`[B, K]` flags of legal actions, where the observation has them."""
         if not self.member.masked:
             return None
-        values = observation if isinstance(observation, list) else [observation]
+        values = map(self.read, self._values(observation)[0])
         return torch.stack([torch.as_tensor(np.ravel(self.member.split(value)[1]) != 0) for value in values])
+
+    def _values(self, observation: Any) -> tuple[list[Any], bool]:
+        """One or several observations as a list, and whether they were several."""
+        space = self.member.layout.space
+        batched = isinstance(observation, list) or (
+            space.shape is not None and not isinstance(observation, dict) and np.ndim(observation) > len(space.shape)
+        )
+        return list(observation) if batched else [observation], batched
 
     def decode(self, actions: np.ndarray) -> list[Any]:
         """Each row of `[B, columns]` as the environment takes it."""

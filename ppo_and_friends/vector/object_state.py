@@ -1,9 +1,9 @@
 """Exact state of an environment whose attributes are objects: robots, shelves, worlds.
 
 All that is reachable from the environment is saved once, however many places hold it, as long as it is a number, text,
-an array, a container, an Enum's member, a random generator, or an object of a Python class of the environment's own
-packages. Functions, classes, spaces, loggers and pygame's surfaces and fonts are taken to be constant: the environment
-that loads a state keeps its own. Anything else has no exact state.
+an array, a container of Python's own, an Enum's member, a random generator, or an object of a Python class of the
+environment's own packages. Functions, classes, spaces, loggers and pygame's surfaces and fonts are taken to be
+constant: the environment that loads a state keeps its own. Anything else has no exact state.
 
 A file never says what is run: classes are looked up among the environment's packages, and objects are filled without
 calling anything of theirs.
@@ -14,8 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 import types
-from collections import defaultdict, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, defaultdict, deque
 from enum import Enum
 from typing import Any
 
@@ -29,6 +28,9 @@ FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, ty
 CONSTANTS = (*FUNCTIONS, logging.Logger, EnvSpec)
 DRAWN = ("pygame.surface.Surface", "pygame.freetype.Font", "pygame.font.Font")
 SEQUENCES: dict[Any, str] = {list: "list", tuple: "tuple", set: "set", deque: "deque"}
+MAPPINGS: dict[Any, str] = {dict: "dict", OrderedDict: "ordered", Counter: "counter", defaultdict: "default"}
+FACTORIES: dict[Any, str] = {kind: kind.__name__ for kind in (bool, int, float, str, list, tuple, set, dict)}
+UNFINISHED = object()  # in the place of a tuple that is being made
 
 
 def save(env: Any) -> dict[str, Any]:
@@ -100,11 +102,19 @@ class _Writer:
         if kind in SEQUENCES:
             more = {"maxlen": value.maxlen} if kind is deque else {}
             return {"is": SEQUENCES[kind], **more, "items": [self.value(item) for item in value]}
-        if kind is dict or kind is defaultdict:
-            return {"is": "dict", "items": [[self.value(key), self.value(item)] for key, item in value.items()]}
+        if kind in MAPPINGS:
+            more = {"factory": self._factory(value.default_factory)} if kind is defaultdict else {}
+            items = [[self.value(key), self.value(item)] for key, item in value.items()]
+            return {"is": MAPPINGS[kind], **more, "items": items}
         if kind.__module__.split(".")[0] not in self.packages or not _plain(kind):
             raise CannotSave(f"a {kind}")
         return {"is": "object", "class": _name(kind), "items": [[k, self.value(v)] for k, v in vars(value).items()]}
+
+    def _factory(self, made_by: Any) -> Any:
+        """Of a defaultdict: a class by its name; a function is constant."""
+        if isinstance(made_by, type):
+            return {"is": "class", "name": FACTORIES.get(made_by, _name(made_by))}
+        return self.value(made_by)
 
 
 def _plain(kind: type) -> bool:
@@ -119,6 +129,10 @@ def _plain(kind: type) -> bool:
 
 def _name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _key(names: dict[Any, str], name: str) -> Any:
+    return next((kind for kind, own in names.items() if own == name), None)
 
 
 class _Reader:
@@ -142,6 +156,8 @@ class _Reader:
 
     def _node(self, number: int, current: Any) -> Any:
         if number in self.made:
+            if self.made[number] is UNFINISHED:
+                raise CannotSave("a tuple that holds itself")
             return self.made[number]
         saved = self.nodes[number]
         kind = saved["is"]
@@ -149,22 +165,30 @@ class _Reader:
             return self.object(number, current)
         if kind in ("array", "generator"):
             self.made[number] = decode(saved)
-        elif kind == "dict":
-            made = self.made[number] = current if type(current) is defaultdict else {}
+        elif kind == "tuple":
+            self.made[number] = UNFINISHED
+            self.made[number] = tuple(self._items(saved, current))
+        elif kind in SEQUENCES.values():
+            empty = {"list": list, "set": set, "deque": lambda: deque(maxlen=saved["maxlen"])}
+            made = self.made[number] = empty[kind]()  # before its items, which may hold it
+            items = self._items(saved, current)
+            made.update(items) if kind == "set" else made.extend(items)
+        else:
+            made = self.made[number] = self._mapping(saved, current)
             before = dict(current) if isinstance(current, dict) else {}
-            made.clear()
             for key, item in saved["items"]:
                 name = self.value(key, None)
                 made[name] = self.value(item, before.get(name))
-        elif kind == "tuple":
-            self.made[number] = tuple(self._items(saved, current))
-        elif kind == "list":
-            made = self.made[number] = []
-            made.extend(self._items(saved, current))
-        else:
-            make: Callable[[Any], Any] = set if kind == "set" else lambda items: deque(items, saved["maxlen"])
-            self.made[number] = make(self._items(saved, None))
         return self.made[number]
+
+    def _mapping(self, saved: dict[str, Any], current: Any) -> Any:
+        """An empty one of the kind that was saved."""
+        if saved["is"] != "default":
+            return _key(MAPPINGS, saved["is"])()
+        factory = saved["factory"]
+        if isinstance(factory, dict) and factory["is"] == "class":
+            return defaultdict(_key(FACTORIES, factory["name"]) or self._class(factory["name"]))
+        return defaultdict(self.value(factory, getattr(current, "default_factory", None)))
 
     def _items(self, saved: dict[str, Any], current: Any) -> list[Any]:
         before = list(current) if isinstance(current, list | tuple) else []
