@@ -67,6 +67,20 @@ def pendulum_without_velocity() -> Experiment:
     )
 
 
+@experiment("PendulumPrivileged")
+def pendulum_privileged() -> Experiment:
+    """Pendulum that hides its velocity from the policy, not from the critic.
+
+    Settings: PendulumNoVel's; the critic sees all there is, and needs no memory.
+    """
+    from environments.partial import pendulum_with_velocity_apart as factory
+    from ppo_and_friends.vector.gym_vec import GymEnv
+
+    blind = pendulum_without_velocity()
+    env = GymEnv(id="Pendulum, velocity apart", factory=factory, privileged=("velocity",))
+    return replace(blind, env=env, net=replace(blind.net, critic_core="identity"))
+
+
 @experiment("RecallCue")
 def recall_cue() -> Experiment:
     """Say after 20 steps which of four cues came first: 1 is always right, chance has 0.25.

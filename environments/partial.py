@@ -32,6 +32,28 @@ def pendulum_without_velocity(**settings: Any) -> Columns:
     return Columns(gymnasium.make("Pendulum-v1", disable_env_checker=True, **settings), (0, 1))
 
 
+class Entries(gymnasium.ObservationWrapper[Any, Any, np.ndarray]):
+    """Shows the columns of a vector as named entries of a Dict."""
+
+    def __init__(self, env: gymnasium.Env[np.ndarray, Any], entries: dict[str, tuple[int, ...]]) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        self.columns = {name: list(columns) for name, columns in entries.items()}
+        self.observation_space = gymnasium.spaces.Dict(
+            {name: gymnasium.spaces.Box(space.low[own], space.high[own]) for name, own in self.columns.items()}
+        )
+
+    def observation(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: observation[columns] for name, columns in self.columns.items()}
+
+
+def pendulum_with_velocity_apart(**settings: Any) -> Entries:
+    """Pendulum-v1: `angle`, its cosine and sine, and `velocity`."""
+    env = gymnasium.make("Pendulum-v1", disable_env_checker=True, **settings)
+    return Entries(env, {"angle": (0, 1), "velocity": (2,)})
+
+
 class RecallCue(gymnasium.Env[np.ndarray, np.int64]):
     """One of `cues` is shown in the first observation, then nothing for `delay - 1` steps; then a flag asks for it.
 

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from ppo_and_friends.config import Experiment
 from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.ppo import PPO
+from ppo_and_friends.types import leaves
 from ppo_and_friends.vector.gym_vec import GymEnv
 
 OBSERVATIONS = [
@@ -49,6 +50,57 @@ def test_fields_name_the_columns() -> None:
     space, value, _ = OBSERVATIONS[-1]
     (part,) = GymEnv("E", {"observation_space": space, "observation": value}, factory=Echo).make(1).spec.groups[0].actor
     assert part.fields == (("a.x", 0, 1), ("a.y", 1, 2), ("z", 2, 4)) and part.key_of(3) == "z"
+
+
+WORLD = {
+    "far": spaces.Box(0, 255, (3, 4, 4), np.uint8),
+    "force": spaces.Box(-9, 9, (2,)),
+    "near": spaces.Box(0, 255, (1, 5, 5), np.uint8),
+    "speed": spaces.Box(-9, 9, (1,)),
+    "spot": spaces.Dict({"x": spaces.Box(-9, 9, (1,)), "y": spaces.Discrete(2)}),
+}
+IN_IT = {
+    "far": np.full((3, 4, 4), 7, np.uint8),
+    "force": np.array([1.0, 2.0]),
+    "near": np.full((1, 5, 5), 8, np.uint8),
+    "speed": np.array([3.0]),
+    "spot": {"x": np.array([4.0]), "y": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("hidden", "seen", "images"),
+    [
+        (("force", "far"), [3, 4, 0, 1], [8]),
+        (("spot",), [1, 2, 3], [7, 8]),
+        (("force", "speed", "spot"), [], [7, 8]),
+        (("far", "near"), [1, 2, 3, 4, 0, 1], []),
+    ],
+)
+def test_what_is_privileged_is_for_the_critic(hidden: tuple[str, ...], seen: list[int], images: list[int]) -> None:
+    settings = {"observation_space": spaces.Dict(WORLD), "observation": IN_IT}
+    config = GymEnv("World", settings, factory=Echo, privileged=hidden)
+    env = config.make(2)
+    (group,), (obs,) = env.spec.groups, env.reset(0)
+    shown, whole = list(leaves(obs.actor)), list(leaves(obs.critic))
+    assert [tuple(part.shape) for part in shown] == [(2, *part.shape) for part in group.actor] and not group.symmetric
+    assert [tuple(part.shape) for part in whole] == [(2, *part.shape) for part in group.critic]
+    vectors = [part[1].tolist() for part in shown if part.dim() == 2]
+    assert vectors == ([seen] if seen else [])
+    assert [int(part[1].flatten()[0]) for part in shown if part.dim() == 4] == images
+    assert sorted(whole[0][1].tolist()) == [0, 1, 1, 2, 3, 4] and len(whole) == 3
+    everything, _ = env.encode(IN_IT)
+    without, _ = env.encode({name: value for name, value in IN_IT.items() if name not in hidden})
+    for mine, other, part in zip(leaves(everything), leaves(without), shown, strict=True):
+        assert torch.equal(mine, part[:1]) and torch.equal(other, mine), "who acts need not have it"
+
+
+def test_what_cannot_be_privileged_is_named() -> None:
+    with pytest.raises(UserError, match="env.privileged names 'velocity', but the observation of CartPole-v1 is Box"):
+        GymEnv("CartPole-v1", privileged=("velocity",)).make(1)
+    settings = {"observation_space": spaces.Dict(WORLD), "observation": IN_IT}
+    with pytest.raises(UserError, match="names 'velocity', but the observation of World has far, force"):
+        GymEnv("World", settings, factory=Echo, privileged=("velocity",)).make(1)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

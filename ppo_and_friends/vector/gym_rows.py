@@ -35,7 +35,7 @@ class Interface:
     steps_per_second: float = 30.0
 
     @classmethod
-    def of(cls, name: str, env: gymnasium.Env[Any, Any]) -> Interface:
+    def of(cls, name: str, env: gymnasium.Env[Any, Any], privileged: tuple[str, ...] = ()) -> Interface:
         """Read the spaces, and reset once to see whether legal actions are reported.
 
         Raises:
@@ -43,7 +43,7 @@ class Interface:
             EnvironmentFailure: the reset raises.
         """
         refuse_team(name, env)
-        layout, actions = Layout(env.observation_space, name), Actions(env.action_space, name)
+        layout, actions = Layout(env.observation_space, name, privileged), Actions(env.action_space, name)
         try:
             _, info = env.reset(seed=0)
         except Exception as error:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree, Views
+from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree, Views, as_tree
 from ppo_and_friends.vector.gym_masks import MASK, without_mask
+from ppo_and_friends.vector.spaces import Layout
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class GymEnv:
     kwargs             given to the environment's constructor
     workers            0 steps all rows in this process; K > 0 deals them out to at most K processes, whose messages
                        cost some tenths of a millisecond a step: it pays where all rows together take much longer
+    privileged         entries of a Dict observation that the critic sees and the policy does not (arXiv:1710.06542)
     max_episode_steps  a time limit in place of the registered one
     factory            called with `kwargs` (and render_mode="rgb_array" where frames are wanted) in place of
                        gymnasium.make: for environments that are wrapped, or not registered
@@ -32,6 +34,7 @@ class GymEnv:
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     workers: int = 0
+    privileged: tuple[str, ...] = ()
     max_episode_steps: int | None = None
     factory: Callable[..., Any] | None = None
 
@@ -52,7 +55,7 @@ class GymEnv:
 
         build = partial(make_environment, self.id, self.kwargs, self.max_episode_steps, self.factory, render)
         first = build()
-        interface = Interface.of(self.id, first)
+        interface = Interface.of(self.id, first, self.privileged)
         views = views_of(first, self.id, interface.layout)
         if self.workers == 0:
             envs = [first, *(build() for _ in range(rows - 1))]
@@ -70,15 +73,16 @@ class GymVec:
 
     def __init__(self, backend: Any, rows: int, engine: str, views: Views | None = None) -> None:
         interface = backend.interface
-        parts = tuple(part.spec() for part in interface.layout.parts)
-        group = GroupSpec(rows, parts, parts, interface.actions.spec(), interface.mask, views=views)
+        layout, action = interface.layout, interface.actions.spec()
+        seen, parts = (tuple(part.spec() for part in shown.parts) for shown in (layout.seen, layout))
+        group = GroupSpec(rows, seen, parts, action, interface.mask, symmetric=layout.seen is layout, views=views)
         self.spec = Spec((group,), interface.name, engine, steps_per_second=interface.steps_per_second)
         self._backend, self._wanted = backend, (rows, interface.actions.columns)
         self._log: dict[str, Tensor] = {}
         tensors = {key: torch.from_numpy(array) for key, array in backend.buffers.items()}
-        self._obs = _observation(tensors, "obs", len(parts), "mask")
+        self._obs = _observation(tensors, "obs", layout, "mask")
         facts = tensors["reward"], tensors["terminated"], tensors["truncated"], torch.ones(rows, dtype=torch.bool)
-        final = _observation(tensors, "final", len(parts), "final_mask")
+        final = _observation(tensors, "final", layout, "final_mask")
         self._plain = Step(self._obs, self._obs, *facts, self._log)
         self._cut = Step(self._obs, final, *facts, self._log)
 
@@ -103,9 +107,12 @@ class GymVec:
     def encode(self, observation: Any) -> tuple[Tree, bool]:
         """An observation as Gymnasium gives it, or a batch of them with one more leading axis (spaces without
         parts only), as tensors `[B, ...]`; and whether it was a batch."""
-        layout = self._backend.interface.layout
+        whole = self._backend.interface.layout
+        layout = whole.seen
         if self.legal(observation) is not None:
             observation = without_mask(observation)
+        if layout is not whole:
+            observation = {name: value for name, value in observation.items() if name in layout.space.spaces}
         batched = layout.space.shape is not None and np.ndim(observation) > len(layout.space.shape)
         values = list(observation) if batched else [observation]
         arrays = [np.zeros((len(values), *part.shape), part.dtype) for part in layout.parts]
@@ -135,7 +142,13 @@ class GymVec:
         self._backend.close()
 
 
-def _observation(tensors: dict[str, Tensor], kind: str, parts: int, mask: str) -> Obs:
-    found = tuple(tensors[f"{kind}{index}"] for index in range(parts))
-    tree: Tree = found if parts > 1 else found[0]
-    return Obs(tree, tree, tensors[mask])
+def _observation(tensors: dict[str, Tensor], kind: str, layout: Layout, mask: str) -> Obs:
+    critic = [tensors[f"{kind}{index}"] for index in range(len(layout.parts))]
+    if layout.seen is layout:
+        tree = as_tree(critic)
+        return Obs(tree, tree, tensors[mask])
+    # What the policy sees comes first, among the columns and among the images.
+    columns, images = ([part for part in critic if (part.dim() == 2) == flat] for flat in (True, False))
+    widths = [part.shape[0] for part in layout.seen.parts if len(part.shape) == 1]
+    actor = [part[:, :width] for part, width in zip(columns, widths, strict=False)]
+    return Obs(as_tree(actor + images[: len(layout.seen.parts) - len(widths)]), as_tree(critic), tensors[mask])

@@ -59,12 +59,17 @@ class Part:
 class Layout:
     """Where each entry of an observation space goes.
 
+    Args:
+        hidden: entries of a Dict that `seen`, the layout of the others, is without. They come last, among the columns
+            and among the images.
     Raises:
-        UserError: the space, or one inside it, is none of Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple.
+        UserError: the space, or one inside it, is none of Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple; or it
+            has no such entry to hide.
     """
 
-    def __init__(self, space: Space[Any], environment: str) -> None:
-        found = list(_leaves(space, "", environment))
+    def __init__(self, space: Space[Any], environment: str, hidden: tuple[str, ...] = ()) -> None:
+        found = sorted(_leaves(space, "", environment), key=lambda leaf: _is_part_of(leaf.key, hidden))
+        self.seen = Layout(_without(space, hidden, environment), environment) if hidden else self
         columns, vectors = 0, []
         for leaf in (leaf for leaf in found if not leaf.image):
             vectors.append(replace(leaf, first=columns))
@@ -115,6 +120,19 @@ class Layout:
 
 def _join(key: str, name: Any) -> str:
     return f"{key}.{name}" if key else str(name)
+
+
+def _is_part_of(key: str, names: tuple[str, ...]) -> bool:
+    return any(key == name or key.startswith(_join(name, "")) for name in names)
+
+
+def _without(space: Space[Any], hidden: tuple[str, ...], environment: str) -> Space[Any]:
+    entries = list(space.spaces) if isinstance(space, spaces.Dict) else []
+    unknown = [name for name in hidden if name not in entries]
+    if unknown:
+        known = f"has {', '.join(entries)}" if entries else f"is {space}, no Dict"
+        raise UserError(f"env.privileged names {unknown[0]!r}, but the observation of {environment} {known}.")
+    return spaces.Dict({name: part for name, part in space.spaces.items() if name not in hidden})  # type: ignore[attr-defined]
 
 
 def _entries(space: spaces.Dict | spaces.Tuple) -> list[tuple[Any, Space[Any]]]:
