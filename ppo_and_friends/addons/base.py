@@ -43,6 +43,7 @@ class Addon(nn.Module):
     copies   by how much `transform` multiplies the rows of a rollout
     invents  whether it learns from situations that were not played, of which a net with memory remembers nothing
     trains   whether it has a loss, also without parameters of its own
+    plays    whether it gives weights to groups that do not learn, such as the opponent of `SelfPlay`
     """
 
     max_grad_norm: float = math.inf
@@ -54,6 +55,7 @@ class Addon(nn.Module):
     copies: int = 1
     invents: bool = False
     trains: bool = False
+    plays: bool = False
 
     def transform(self, rollout: Rollout, context: Context) -> Rollout:
         """Change what will be learned from (rewards mostly), before targets are computed."""
