@@ -20,7 +20,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.flags import Words, holds_settings, is_settings, leaves, literal, resolve
-from ppo_and_friends.net_config import Custom
+from ppo_and_friends.net_config import CoreConfig, Custom
 from ppo_and_friends.schedules import Schedule
 from ppo_and_friends.serialize import field_types
 
@@ -68,12 +68,24 @@ def parse(words: Words, experiment: Experiment) -> tuple[Request, RunConfig, Exp
     )
     parsed = _tyro(parser, parser(Request(), RunConfig(), seen), words)
     built = _unviewed(parsed.experiment, experiment)
+    _check_memory(words, built.net, experiment.net)
     if extra:
         built = dataclasses.replace(built, env=dataclasses.replace(built.env, kwargs={**built.env.kwargs, **extra}))
     run = parsed.run
     if any(flag in IMPLY_TEST for flag, _ in words):
         run = dataclasses.replace(run, test=True)
     return parsed.request, run, built
+
+
+def _check_memory(words: Words, net: CoreConfig, launcher: CoreConfig) -> None:
+    """Raise UserError where a flag changes how memory is learned, and there is none."""
+    names = [setting.name for setting in dataclasses.fields(CoreConfig) if setting.name != "core"]
+    for name in (flag.removeprefix("net.") for flag, _ in words if flag.startswith("net.") and net.core == "identity"):
+        if name in names and getattr(net, name) != getattr(launcher, name):
+            raise UserError(
+                f"--net.{name} is {getattr(net, name)}, but without memory it has no effect: add --net.core gru or "
+                "lstm, or leave it out."
+            )
 
 
 def _tyro(parser: type, default: Any, words: Words) -> Any:

@@ -14,6 +14,7 @@ from ppo_and_friends.group import Group
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rows import Rows
 from ppo_and_friends.types import GroupSpec, Spec
+from ppo_and_friends.vector.self_play import OPPONENT
 
 Metrics = dict[str, float]
 
@@ -69,6 +70,15 @@ class Players:
         self.frozen = {player.spec.name: player for player in players if isinstance(player, Frozen)}
         self.names = [group.rows.spec.name for group in self.learning]
         self.agents = sum(len(group.rows.spec.agents) for group in self.learning)
+
+    def check_opponent(self, task: str) -> None:
+        """Raise UserError where nothing would ever change the weights of the opponent of `SelfPlay`."""
+        played = any(addon.plays for group in self.learning for addon in group.addons)
+        if OPPONENT in self.frozen and not played:
+            raise UserError(
+                f"The opponent of SelfPlay in {task} would stay untrained, because no add-on plays it: give the "
+                "experiment addons=(Snapshots(),) of ppo_and_friends.addons.snapshots."
+            )
 
     def learners(self, each: list[Any]) -> list[Any]:
         """Those entries of one for each group that belong to groups that learn."""

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.networks.net import Net
-from ppo_and_friends.types import ActionSpace, Obs, leaves, tree_map
+from ppo_and_friends.types import ActionSpace, GroupSpec, Obs, leaves, tree_map
 from ppo_and_friends.vector.base import VecEnv
 
 
@@ -89,7 +89,12 @@ class Memory:
 
 
 def predict(
-    env: VecEnv, policies: Sequence[NetPolicy], observation: Any, agent: str = "", memory: Memory | None = None
+    env: VecEnv,
+    policies: Sequence[NetPolicy],
+    observation: Any,
+    agent: str = "",
+    memory: Memory | None = None,
+    mask: Any = None,
 ) -> Any:
     """See `PPO.predict`."""
     every = [name for group in env.spec.groups for name in group.agents]
@@ -118,12 +123,32 @@ def predict(
             "ppo_and_friends.policy, and call predict(observation, memory=memory)."
         )
     legal = getattr(interface, "legal", None)  # flags that come with an observation
-    flags = legal(observation) if legal is not None else None
-    mask = torch.ones(len(parts[0]), spec.mask, dtype=torch.bool) if flags is None else flags
+    flags = legal(observation) if legal is not None and mask is None else None
+    flags = _flags(mask, len(parts[0]), spec) if flags is None else flags
     device = policy.generator.device
-    obs = Obs(tree_map(lambda part: part.to(device), tree), tree, mask.to(device))
+    obs = Obs(tree_map(lambda part: part.to(device), tree), tree, flags.to(device))
     actions = (memory or Memory()).act(policy, obs)
     actions = actions.cpu().numpy()
     decode = getattr(interface, "decode", None)
     done = decode(actions) if decode is not None else list(actions)
     return np.asarray(done) if batched else done[0]
+
+
+def _flags(mask: Any, rows: int, spec: GroupSpec) -> Tensor:
+    """`[rows, K]` bool of a user's flags, `[K]` or `[rows, K]`; all legal where there are none."""
+    wanted = spec.mask
+    if mask is None:
+        return torch.ones(rows, wanted, dtype=torch.bool)
+    if not wanted:
+        raise UserError("predict was given a mask, but the environment has no flags of legal actions: leave it out.")
+    flags = np.asarray(mask) != 0
+    if flags.shape not in ((wanted,), (rows, wanted)):
+        raise UserError(
+            f"The mask has shape {flags.shape}, but must be {(wanted,)} or {(rows, wanted)}: a flag for each choice of "
+            "each observation."
+        )
+    legal = torch.from_numpy(flags).expand(rows, wanted)
+    possible = torch.stack([part.any(-1) for part in legal.split(list(spec.action.sizes), -1)]).all(0)
+    if not possible.all():
+        raise UserError(f"The mask leaves observation {int(possible.int().argmin())} no legal action: give it one.")
+    return legal

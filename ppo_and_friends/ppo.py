@@ -26,7 +26,7 @@ from ppo_and_friends.policy import Memory, NetPolicy, predict
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
-from ppo_and_friends.seeding import globals_seeded
+from ppo_and_friends.seeding import drawn_if_negative, globals_seeded
 from ppo_and_friends.simulator import CPU, as_made, choose_simulator, with_simulator
 from ppo_and_friends.stats import reduce_moments
 from ppo_and_friends.vector.base import VecEnv
@@ -66,7 +66,7 @@ class PPO:
         if not hasattr(experiment.env, "make"):
             raise UserError(f"env is {experiment.env!r}, but must have make(rows, threads, render), as GymEnv has.")
         check_device(options.device, options.allow_mpi_gpu, self.comm.size)
-        self.seed = self._draw_seed(options.random_seed)
+        self.seed = drawn_if_negative(options.random_seed, self.comm)
         self.threads = threads(self.comm)
         if options.force_deterministic != torch.are_deterministic_algorithms_enabled():  # the call imports a compiler
             torch.use_deterministic_algorithms(options.force_deterministic)
@@ -90,7 +90,7 @@ class PPO:
         self.digest: Callable[[list[Rollout]], tuple[list[Batch], torch.Tensor]] = self.eager_digest
         self.iteration, self.timesteps, self.exit_code = 0, 0, 0
         # Chosen once for a run, and kept in its state: num_timesteps may grow when it is resumed.
-        asked = {"on": True, "off": False, "auto": repays(experiment, self.comm.size)}
+        asked = {"on": True, "off": False, "auto": repays(experiment, self.comm.size, options.max_iterations)}
         self.compiled = asked[experiment.compile]
 
     def _check_equal_rows(self) -> None:
@@ -101,13 +101,6 @@ class PPO:
         most, fewest = int(extremes[0]), -int(extremes[1])
         if most != fewest:
             raise UserError(f"envs_per_proc is {fewest} on one rank and {most} on another: give all the same.")
-
-    def _draw_seed(self, seed: int) -> int:
-        """The same number on every rank."""
-        if seed < 0:
-            drawn = np.random.SeedSequence().generate_state(1)[0] if self.comm.rank == 0 else 0
-            seed = int.from_bytes(self.comm.broadcast_bytes(int(drawn).to_bytes(8, "little")), "little")
-        return seed
 
     def _rank_seed(self, iteration: int) -> int:
         """Of this rank's rows and actions, from `iteration` on."""
@@ -239,7 +232,12 @@ class PPO:
         return [NetPolicy(player.net, generator or self.generator, deterministic) for player in self.players.all]
 
     def predict(
-        self, observation: Any, deterministic: bool = True, agent: str = "", memory: Memory | None = None
+        self,
+        observation: Any,
+        deterministic: bool = True,
+        agent: str = "",
+        memory: Memory | None = None,
+        mask: Any = None,
     ) -> Any:
         """The action for one observation, or for a batch with one more leading axis.
 
@@ -248,13 +246,13 @@ class PPO:
             deterministic: the most likely action, rather than a sample.
             agent: whose, in an environment of several; the first when empty.
             memory: made for this episode, and given at each of its steps; a policy with a core needs one.
+            mask: flags `[K]` or `[B, K]` of legal actions; without it those in the observation, or all are legal.
         Returns:
             What the environment takes: an int for Discrete, else an array.
         Raises:
-            UserError: the observation has another shape than in training, there is no such agent, or no memory where
-                one is needed.
+            UserError: observation or mask of another shape than in training, no such agent, no memory where needed.
         """
-        return predict(self.env, self.policies(deterministic), observation, agent, memory)
+        return predict(self.env, self.policies(deterministic), observation, agent, memory, mask)
 
     def evaluation_env(self, rows: int, render: bool = False) -> VecEnv:
         """Environments of their own for tests: training's rows are never disturbed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from ppo_and_friends.serialize import ENGINE_SETTINGS, FREE_SETTINGS, flat, from
 
 if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO
+
+SHAPING = ("net.", "env.", "addons", "ppo.normalize_", "ppo.critic_lr")  # settings that shape what a state holds
+MOST_SHOWN = 4  # an add-on brings many
 
 
 def directory_of(experiment: Experiment, run: RunConfig) -> Path:
@@ -77,19 +81,41 @@ def check_same_experiment(experiment: Experiment, state: dict[str, Any], where: 
         )
 
 
-def load_or_explain(load: Any, what: str, otherwise: str = "another --name") -> None:
+def load_or_explain(load: Callable[[], None], ppo: PPO, state: dict[str, Any], where: str, otherwise: str) -> None:
+    """Call `load`; where tensors of the state are not of this run's shapes, say which settings gave them others.
+
+    Raises:
+        UserError: they are not.
+    """
     try:
         load()
     except (RuntimeError, ValueError, KeyError) as error:
-        lines = str(error).strip().rstrip(".").splitlines()
-        reason = lines[-1].strip() if lines else type(error).__name__
         raise UserError(
-            f"The saved state does not fit these {what} ({reason}): "
-            f"use the settings it was trained with (see config.json beside it), or {otherwise}."
+            f"The state in {where} does not fit, because its networks have another shape ({_why(ppo, state, error)}): "
+            f"give the settings it was trained with (see config.json beside it), or {otherwise}."
         ) from error
 
 
-def load_weights(ppo: PPO, state: dict[str, Any]) -> None:
+def _why(ppo: PPO, state: dict[str, Any], error: Exception) -> str:
+    """What makes the shapes of a state others than this run's: settings, or without any the error's last line."""
+    if state["experiment"] != ppo.experiment.name:
+        return f"it is of {state['experiment'] or 'another experiment'}"
+    changes = setting_changes(state["config"], to_plain(ppo.experiment))
+    likely = [change for change in changes if change.startswith(SHAPING)]
+    if not likely:  # other spaces of the same environment, an older version's state
+        return str(error).strip().rstrip(".").rpartition("\n")[2].strip() or type(error).__name__
+    shown = "; ".join(likely[:MOST_SHOWN])
+    return shown if len(likely) <= MOST_SHOWN else f"{shown}; and {len(likely) - MOST_SHOWN} more"
+
+
+def untrained(state: dict[str, Any], where: str) -> str:
+    """What to say of a state that was saved before the first iteration; empty of any other."""
+    if state["shared"]["iteration"]:
+        return ""
+    return f"The state in {where} is untrained: its run ended before the first iteration did."
+
+
+def load_weights(ppo: PPO, state: dict[str, Any], where: str) -> None:
     """Weights and normalisers alone, the rewards' too: optimiser and counters stay fresh."""
 
     def load() -> None:
@@ -101,7 +127,7 @@ def load_weights(ppo: PPO, state: dict[str, Any]) -> None:
             if name in ppo.players.frozen:
                 ppo.players.frozen[name].play(weights)
 
-    load_or_explain(load, "network settings or spaces", "another state for --init_from")
+    load_or_explain(load, ppo, state, where, "another state for --init_from")
 
 
 def saved_experiment(state: dict[str, Any], experiment: Experiment | None = None) -> Experiment:

@@ -2,7 +2,7 @@
 
 Python runs a signal's handler in the main thread, between two of its instructions, so a rank that waits inside an MPI
 call or a compiler never runs it. The interpreter's wakeup descriptor is written at once, though: a thread reads it, and
-ends the run where the loop does not come round in time, or where there is nothing to save.
+ends the run where the loop does not come round in time, or where nothing was learned that could be saved.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class StopSignal:
                 if interrupts > 1:
                     leave("interrupted twice: ending at once, without saving")
                 if self.saved:
-                    early = "came before the first iteration had ended: there was nothing to save"
+                    early = "came before the first iteration had ended: nothing was learned, and what is on disk stands"
                     self._abort(f"{signal.Signals(number).name} {early}", exit_code(number))
                 if deadline is None and number in (signal.SIGTERM, signal.SIGINT):
                     urgent, deadline = number, time.monotonic() + self._patience

@@ -22,7 +22,14 @@ from ppo_and_friends.next_command import command
 from ppo_and_friends.policy import RandomPolicy
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.render import Window
-from ppo_and_friends.run_state import check_same_experiment, directory_of, from_bytes, load_or_explain, to_bytes
+from ppo_and_friends.run_state import (
+    check_same_experiment,
+    directory_of,
+    from_bytes,
+    load_or_explain,
+    to_bytes,
+    untrained,
+)
 from ppo_and_friends.serialize import from_plain, to_plain
 from ppo_and_friends.simulator import tested_on, with_simulator
 from ppo_and_friends.training import evaluation_seed
@@ -53,8 +60,9 @@ def run_test(experiment: Experiment, run: RunConfig, reference: str, comm: Comm)
     check_view(ppo.env, run)
     seed = ppo.seed  # this call's, not the training's
     if state is not None:
-        saved = state["shared"]
-        load_or_explain(lambda: ppo.load_shared_state(saved), "network or add-on settings")
+        load_or_explain(lambda: ppo.load_shared_state(state["shared"]), ppo, state, f"{directory}", "another --name")
+        if comm.rank == 0 and (note := untrained(state, f"{directory}")):
+            print(note, flush=True)
     pace = run.gif_fps or ppo.env.spec.steps_per_second
     widest = WIDTH if run.gif_rows > 1 else None
     gif = GifRecorder(pace, run.gif_seconds, widest) if run.render_gif and comm.rank == 0 else None

@@ -28,6 +28,7 @@ from ppo_and_friends.run_state import (
     load_weights,
     setting_changes,
     to_bytes,
+    untrained,
     whole_state,
 )
 from ppo_and_friends.serialize import to_plain
@@ -63,6 +64,8 @@ class Training:
         with ExitStack() as stack:
             signal = stack.enter_context(stop_signals(ppo.comm.abort, saved=ppo.run is not None))
             check_view(ppo.env, self.options)
+            if self.callback is None:  # which might play it
+                ppo.players.check_opponent(ppo.env.spec.task)
             if self.writes:
                 path = directory_of(ppo.experiment, self.options)
                 self.recordings = recordings(ppo, self.options, path)
@@ -189,7 +192,9 @@ class Training:
         ppo, source = self.ppo, self.options.init_from
         if ppo.run is not None and source:
             data = to_bytes(read_state(source)) if ppo.comm.rank == 0 else b""
-            load_weights(ppo, from_bytes(ppo.comm.broadcast_bytes(data)))
+            state = from_bytes(ppo.comm.broadcast_bytes(data))
+            load_weights(ppo, state, source)
+            self._say(untrained(state, source))
 
     def _resume(self) -> None:
         """Load what is on disk; rank 0 reads, all ranks get the same."""
@@ -215,18 +220,18 @@ class Training:
 
     def _load(self, state: dict[str, Any]) -> None:
         ppo = self.ppo
-        mend = "choose another --name or --state_path, or --clobber to start over"
-        check_same_experiment(ppo.experiment, state, f"{directory_of(ppo.experiment, self.options)}", mend)
+        where = f"{directory_of(ppo.experiment, self.options)}"
+        mend = "another --name or --state_path, or --clobber to start over"
+        check_same_experiment(ppo.experiment, state, where, f"choose {mend}")
+        load_or_explain(lambda: ppo.load_shared_state(state["shared"]), ppo, state, where, mend)
         changes = setting_changes(state["config"], to_plain(ppo.experiment))
         if changes and not self.options.accept_changes:
             raise UserError(
-                f"{directory_of(ppo.experiment, self.options)} was trained with other settings "
-                f"({'; '.join(changes)}): give the same ones, or add --accept_changes to go on with these, "
-                "or --name for another run."
+                f"{where} was trained with other settings ({'; '.join(changes)}): give the same ones, or add "
+                "--accept_changes to go on with these, or --name for another run."
             )
         for change in changes:
             self._say(f"Changed: {change}")
-        load_or_explain(lambda: ppo.load_shared_state(state["shared"]), "network or add-on settings")
         self.best_score = state["best_score"]
         self.seconds_before = state["seconds"]
         same = state["size"] == ppo.comm.size and state["rows"] == ppo.experiment.envs_per_proc
@@ -252,7 +257,7 @@ class Training:
     # ---- words
 
     def _say(self, text: str) -> None:
-        if self.writes:
+        if self.writes and text:
             print(text, flush=True)
 
     def _say_finished(self) -> None:

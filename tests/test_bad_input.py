@@ -72,6 +72,8 @@ def failed(result: Result) -> str:
         (("--net.core", "lstm", "--net.chunk_length", "64"), "a rollout has only 32 steps of each row"),
         (("--net.core", "gru", "--net.chunk_length", "5"), "does not divide the 32 steps"),
         (("--net.core", "rnn"), "rnn"),
+        (("--net.chunk_length", "32"), "--net.chunk_length is 32, but without memory it has no effect"),
+        (("--env.separate", "True"), "CartPole-v1 has no setting 'separate'"),
         (("--gif_fps", "-1"), "gif_fps is -1"),
         (("--gif_seconds", "0"), "gif_seconds is 0"),
         (("--frame_pause", "-1"), "frame_pause is -1"),
@@ -119,17 +121,19 @@ def test_a_state_of_another_experiment(path: Path) -> None:
     message = refuse("-e", "Ant", "--name", "CartPole", "--state_path", path, "--num_test_runs", 1)
     assert "holds a state of experiment 'CartPole', not of 'Ant': give that with -e" in message
     message = refuse(*words, "--name", "new", "--init_from", path / "CartPole")
-    assert "does not fit" in message and "or another state for --init_from." in message
+    assert "another shape (it is of CartPole)" in message and "or another state for --init_from." in message
     assert kept(path) == before
 
 
 def test_other_network_sizes(path: Path) -> None:
     before = kept(path)
     words = (*CART, "--num_timesteps", 3 * ROLLOUT, "--state_path", path, "--net.actor.hidden", 32)
-    assert "net.actor.hidden: [64, 64] -> [32]" in refuse(*words)
-    assert "does not fit" in refuse(*words, "--accept_changes")
-    assert "does not fit" in refuse(*words, "--name", "new", "--init_from", path / "CartPole")
-    assert "does not fit" in refuse("-e", "CartPole", "--state_path", path, "--test", "--net.actor.hidden", 32)
+    testing = ("-e", "CartPole", "--state_path", path, "--test", "--net.actor.hidden", 32)
+    started = (*words, "--name", "new", "--init_from", path / "CartPole")
+    for asked in (words, (*words, "--ppo.gamma", 0.5), (*words, "--accept_changes"), testing, started):
+        message = refuse(*asked)
+        assert "networks have another shape (net.actor.hidden: [64, 64] -> [32]): give the settings" in message
+        assert "accept_changes" not in message and "torch" not in message
     assert kept(path) == before
 
 
@@ -177,6 +181,10 @@ def test_launchers_that_cannot_be_used(body: str, said: str, tmp_path: Path) -> 
 def test_an_unknown_environment_id(tmp_path: Path) -> None:
     message = refuse("-e", "gymnasium:CartPol-v1", "--state_path", tmp_path / "states")
     assert "CartPole-v1" in message and not (tmp_path / "states").exists()
+    message = refuse("-e", "gymnasium:mpe2.simple_spread_v3", "--state_path", tmp_path / "states")
+    assert (
+        "(Environment `mpe2.simple_spread_v3` doesn't exist); an environment of PettingZoo's is -e petting" in message
+    )
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,10 @@ def test_seeds_differ_by_row_and_repeat_by_seed() -> None:
     ("config", "said"),
     [
         (GymEnv("CartPol-v1"), "CartPol-v1.* did you mean CartPole-v1"),
-        (GymEnv("CartPole-v1", {"gravitty": 3}), "gravitty.* correct env.kwargs or"),
+        (
+            GymEnv("CartPole-v1", {"gravitty": 3}),
+            "no setting 'gravitty'.*: leave --env.gravitty out, or correct env.kwargs",
+        ),
         (GymEnv("GymV21Environment-v0"), r'pip install "\.\[gym\]"'),
         (GymEnv("CartPole-v1", workers=-1), "env.workers is -1"),
         (GymEnv("no_such_module:Mine-v0"), "no_such_module, which cannot be imported"),

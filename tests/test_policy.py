@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from toys import BOX, DISCRETE, MULTI_DISCRETE, NET, Toy, experiment
 
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.policy import NetPolicy, RandomPolicy
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.types import ActionSpace, Obs
@@ -32,6 +34,23 @@ def test_a_policy_acts_within_the_space_and_moves_nothing(toy: Toy) -> None:
             assert bool(obs.mask.expand(30, -1, -1).gather(2, chosen[deterministic]).all())
     assert bool((chosen[True] == chosen[True][0]).all()) and bool((chosen[False] != chosen[False][0]).any())
     assert all(torch.equal(tensor, before[name]) for name, tensor in ppo.groups[0].net.state_dict().items())
+
+
+def test_predict_takes_flags_of_legal_actions() -> None:
+    ppo = PPO(experiment(Toy(DISCRETE, masked=True), NET))
+    seen, choices = np.zeros((50, *ppo.env.spec.groups[0].actor[0].shape)), ppo.env.spec.groups[0].mask
+    for legal in range(choices):
+        only = np.arange(choices) == legal
+        assert int(ppo.predict(seen[0], deterministic=False, mask=only)[0]) == legal
+        assert set(ppo.predict(seen, deterministic=False, mask=only.astype(np.int8)).flatten()) == {legal}
+    each = np.arange(50) % choices
+    assert (ppo.predict(seen, deterministic=False, mask=np.eye(choices)[each]).flatten() == each).all()
+    with pytest.raises(UserError, match=rf"The mask has shape \({choices + 1},\), but must be \({choices},\) or"):
+        ppo.predict(seen, mask=np.ones(choices + 1))
+    with pytest.raises(UserError, match="leaves observation 0 no legal action"):
+        ppo.predict(seen, mask=np.zeros(choices))
+    with pytest.raises(UserError, match="has no flags of legal actions"):
+        PPO(experiment(Toy(DISCRETE), NET)).predict(seen[0], mask=np.ones(choices))
 
 
 def test_random_actions_are_legal_and_within_bounds() -> None:

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import csv
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
-from commands import CART, EVALUATED, ROLLOUT, TINY, kept, printed_command, progress, refuse, succeed, timeless, unlike
+from commands import (
+    CART,
+    EVALUATED,
+    ROLLOUT,
+    TINY,
+    call,
+    kept,
+    printed_command,
+    progress,
+    refuse,
+    succeed,
+    timeless,
+    unlike,
+)
 
 from ppo_and_friends.checkpoint import read_state
 from ppo_and_friends.serialize import read_config
@@ -93,3 +108,43 @@ def test_where_the_environment_has_no_state_rows_start_anew(tmp_path: Path) -> N
     succeed(*words, 1)
     out = succeed(*words, 2)
     assert "at iteration 1" in out and "the rows start anew" in out
+
+
+def test_friends_that_a_state_does_not_know(tmp_path: Path) -> None:
+    """An add-on has many settings: some are named. Without add-ons, Rooms are RoomsICM's."""
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\n"
+        "from environments.curiosity import rooms, rooms_icm\n"
+        "task = lambda: rooms_icm() if Path(__file__).with_name('curious').exists() else rooms()\n"
+    )
+    words = ("-e", f"{tmp_path / 'mine.py'}:task", *TINY, "--state_path", tmp_path, "--max_iterations")
+    succeed(*words, 1)
+    (tmp_path / "curious").touch()
+    message = refuse(*words, 2)
+    assert "addons.0.weight: absent -> " in message and message.count(" -> ") == 4
+    assert re.search(r"; and \d+ more\): give", message)
+
+
+def test_a_state_that_learned_nothing_says_so(tmp_path: Path) -> None:
+    """What a run leaves that ends before its first iteration does."""
+    body = """
+        from pathlib import Path
+        from gymnasium.envs.classic_control import CartPoleEnv
+        from ppo_and_friends.config import Experiment
+        from ppo_and_friends.vector.gym_vec import GymEnv
+
+        class Needy(CartPoleEnv):
+            def step(self, action):
+                Path(__file__).with_name("needed").stat()
+                return super().step(action)
+
+        task = Experiment(env=GymEnv(id="Needy", factory=Needy))
+    """
+    (tmp_path / "mine.py").write_text(textwrap.dedent(body))
+    words = ("-e", f"{tmp_path / 'mine.py'}:task", *TINY, "--state_path", tmp_path)
+    assert "FileNotFoundError" in call(*words).err
+    (tmp_path / "needed").touch()
+    said = f"The state in {tmp_path / 'task'} is untrained: its run ended before the first iteration did.\n"
+    assert said in succeed(*words, "--num_test_runs", 1)
+    assert said in succeed(*words, "--name", "new", "--init_from", tmp_path / "task", "--max_iterations", 1)
+    assert "untrained" not in succeed(*words, "--name", "new", "--num_test_runs", 1)

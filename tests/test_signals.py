@@ -80,7 +80,10 @@ def test_where_nothing_is_unsaved_a_signal_ends_the_process_at_once(number: sign
     )
     out, err = child.communicate(timeout=FAILURE_LIMIT)
     assert (child.returncode, out) == (128 + number, "")
-    assert err == f"{number.name} came before the first iteration had ended: there was nothing to save\n"
+    assert (
+        err
+        == f"{number.name} came before the first iteration had ended: nothing was learned, and what is on disk stands\n"
+    )
 
 
 def test_an_answered_signal_does_not_abort() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from toys import Toy, experiment
 
 from environments.connect_four import ConnectFour
+from ppo_and_friends.addons.icm import ICM
 from ppo_and_friends.addons.snapshots import Snapshots, _Pool, _unpacked, elo
 from ppo_and_friends.comm import Comm, SoloComm
 from ppo_and_friends.errors import UserError
@@ -154,6 +155,10 @@ def test_every_rank_has_the_same_pool_and_counts_all_games(tmp_path: Path) -> No
 
 
 def test_settings_and_games_without_an_opponent_are_refused() -> None:
+    alone = PPO(experiment(SelfPlay(ConnectFour()), addons=(ICM(),), normalize_rewards=False))
+    with pytest.raises(UserError, match="The opponent of SelfPlay in .* would stay untrained, .*addons=\\(Snapshots"):
+        alone.learn()
+    assert alone.learn(lambda ppo, metrics: True).iteration == 1, "which may play the opponent itself"
     with pytest.raises(UserError, match="Snapshots has every 0, keep 20 and latest 0.5"):
         Snapshots(every=0)
     with pytest.raises(UserError, match="plays the opponent of SelfPlay, but the group 'agents' has none"):

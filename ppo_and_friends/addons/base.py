@@ -50,6 +50,7 @@ class Addon(nn.Module):
              (COPIES); those of one place in the launcher's order
     invents  whether it learns from situations that were not played, of which a net with memory remembers nothing
     trains   whether it has a loss, also without parameters of its own
+    plays    whether it gives weights to groups that do not learn, such as the opponent of `SelfPlay`
     """
 
     max_grad_norm: float = math.inf
@@ -62,6 +63,7 @@ class Addon(nn.Module):
     place: int = SCALED
     invents: bool = False
     trains: bool = False
+    plays: bool = False
 
     def all_moments(self) -> list[Moments]:
         """All that it measures."""

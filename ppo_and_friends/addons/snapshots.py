@@ -62,6 +62,7 @@ class Snapshots:
 
 
 class _Pool(Addon):
+    plays = True
     rating: Tensor  # the learner's
     ratings: Tensor  # of the snapshots in the pool, [keep]; 0 behind them
     playing: Tensor  # which of them plays the opponent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,12 @@ def make_environment(
             explain_backend(error)
         if render and isinstance(error, TypeError) and _is_made(name, kwargs, max_episode_steps, factory):
             raise UserError(cannot_draw(name, "it takes no render_mode")) from error
+        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unexpected and unexpected[1] in kwargs:
+            raise UserError(
+                f"{name} has no setting '{unexpected[1]}', neither of ours nor of its constructor's: leave "
+                f"--env.{unexpected[1]} out, or correct env.kwargs."
+            ) from error
         reason = str(error).strip().rstrip(".") or type(error).__name__
         mend = (
             "correct env.kwargs or env.max_episode_steps"
@@ -139,7 +146,9 @@ def unknown_id(name: str, error: Exception) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     near += [bare[key] for key in difflib.get_close_matches(name.rsplit("-v", 1)[0], list(bare), n=3)]
     meant = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "see `gymnasium.registry` for all ids."
-    reason = str(error).split(".")[0].split("Did you mean")[0].strip()
+    if re.search(r"_v\d+$", name):  # as PettingZoo writes versions, and Gymnasium does not
+        meant = "an environment of PettingZoo's is -e pettingzoo:MODULE, as pettingzoo:mpe2.simple_spread_v3."
+    reason = re.split(r"\.\s|\.$|Did you mean", str(error).strip())[0].strip()
     return f"No environment {name!r} is registered ({reason}); {meant}"
 
 
