@@ -77,7 +77,7 @@ def pendulum_privileged() -> Experiment:
     from ppo_and_friends.vector.gym_vec import GymEnv
 
     blind = pendulum_without_velocity()
-    env = GymEnv(id="Pendulum, velocity apart", factory=factory, privileged=("velocity",))
+    env = GymEnv(id="PendulumPrivileged", factory=factory, privileged=("velocity",))
     return replace(blind, env=env, net=replace(blind.net, critic_core="identity"))
 
 
