@@ -268,6 +268,8 @@ def test_training_counts_steps_of_environments_and_ignores_who_is_absent() -> No
             lambda: MultiAgentEnv("CartPole-v1"),
             r"CartPole-v1 has one agent, whose actions are Discrete\(2\): use GymEnv",
         ),
+        (lambda: MultiAgentEnv("json.spread_v3"), "the package json has no module spread_v3; correct its name"),
+        (lambda: MultiAgentEnv("CartPol-v1"), "No environment 'CartPol-v1' is registered .* did you mean CartPole-v1"),
         (lambda: MultiAgentEnv("no_such_module.game"), "no_such_module.game needs the package no_such_module; install"),
         (lambda: MultiAgentEnv("json"), "json has neither parallel_env nor env"),
         (lambda: MultiAgentEnv("agent_toys:Crew", {"colour": 1}), "agent_toys:Crew raises TypeError when made with"),

@@ -53,7 +53,12 @@ def _made(name: str, kwargs: dict[str, Any], factory: Callable[..., Any] | None,
     if factory is not None:
         return factory(**settings)
     module, colon, function = name.partition(":")
-    if name in gymnasium.registry or (colon and not hasattr(importlib.import_module(module), function)):
+    importable = all(word.isidentifier() for word in module.split("."))  # CartPole-v1 is not
+    if (
+        name in gymnasium.registry
+        or not importable
+        or (colon and not hasattr(importlib.import_module(module), function))
+    ):
         env = _registered(function or name, kwargs)
         return _registered(function or name, settings) if render and not _takes_mode(env) else env
     found = importlib.import_module(module)

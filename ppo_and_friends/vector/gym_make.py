@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import re
 from collections.abc import Callable
 from typing import Any
@@ -158,7 +158,9 @@ def missing_package(name: str, error: BaseException) -> str:
     module = getattr(cause, "name", None)
     if not module:
         return f"{name} needs a package that is not installed: {error}"
-    module = module.split(".")[0]
+    module, _, inner = module.partition(".")
+    if inner and name.startswith(f"{module}.{inner}") and importlib.util.find_spec(module):
+        return f"{name} is not there: the package {module} has no module {inner}; correct its name or version."
     if ":" in name and name.split(":")[0].split(".")[0] == module and module not in PACKAGES:
         return f"{name} names the module {module}, which cannot be imported; correct it, or `pip install` its package."
     return f'{name} needs the package {module}; install it with `pip install "{PACKAGES.get(module, module)}"`.'
