@@ -131,7 +131,7 @@ def pressure_plate() -> Experiment:
 
     return Experiment(
         env=MultiAgentEnv(id="PressurePlate", kwargs={"max_cycles": 128}, factory=PressurePlate, agent_ids=True),
-        num_timesteps=700_000,
+        num_timesteps=1_000_000,
         envs_per_proc=16,
         ppo=replace(TEAM, entropy_weight=linear(0.02, 0.0)),
         net=net(128, 128),

@@ -1,7 +1,7 @@
 """Rows of a rollout multiplied by views of the same situation: more to learn from each step that was played.
 
-A copy has the rewards and ends of its original. What the acting policy would have thought of it is computed with that
-policy, so that the first minibatch's ratio is 1 for copies too; values and advantages are each copy's own. Only
+A copy has the rewards and ends of its original. What the acting policy would have thought of a view is computed with
+that policy, so that the first minibatch's ratio is 1 for views too; values and advantages are each copy's own. Only
 originals are counted: timesteps, scores and logs are those of the environment.
 """
 
@@ -47,7 +47,7 @@ class Copies(Addon):
         index, copies = rollout.final_index, torch.arange(self.copies, device=rollout.rewards.device)
         final = self._spread(rollout.final) if index is None else self._spread_rows(rollout.final)
         obs, actions = self._spread(rollout.obs), self.taken(rollout.actions)
-        parameters, log_probs = self._policy(rollout, obs, actions, context)
+        parameters, log_probs = self.policy(rollout, obs, actions, context)
         return replace(
             rollout,
             obs=obs,
@@ -75,7 +75,7 @@ class Copies(Addon):
         """The same of cut rows alone, `[M, ...]` to `[M * K, ...]`."""
         return self._spread(obs.map(lambda part: part.unsqueeze(0))).map(lambda part: part[0])
 
-    def _policy(self, rollout: Rollout, obs: Obs, actions: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+    def policy(self, rollout: Rollout, obs: Obs, actions: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Distribution parameters and log-probs of all copies; the originals keep what they were played with."""
         net, before = context.net, tree_map(lambda part: part[:-1], obs.actor)
         state = rollout.actor_states.new_zeros(obs.mask.shape[1], 0)

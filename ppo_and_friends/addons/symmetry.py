@@ -17,7 +17,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rollout import Rollout
-from ppo_and_friends.types import GroupSpec, Mirror, Tree, leaves
+from ppo_and_friends.types import GroupSpec, Mirror, Obs, Tree, leaves
 
 
 class Exchange(nn.Module):
@@ -80,7 +80,11 @@ class Mirrored(nn.Module):
 
 @dataclass(frozen=True)
 class MirrorCopies:
-    """Two samples of each step: as it was, and in a mirror."""
+    """Two samples of each step: as it was, and in a mirror.
+
+    In the mirror it was played by the mirror image of the policy, whose probability is that of the original. So this is
+    what the ratio of a copy is measured from (as in arXiv:2403.04359): while the policy is not symmetric, its own
+    probability of what its image did may be next to nothing, and the gradient of its logarithm without bounds."""
 
     def make(self, spec: GroupSpec) -> Addon:
         """Raises UserError where there is no mirror, or one that does not fit."""
@@ -98,6 +102,10 @@ class _MirrorCopies(Copies):
 
     def taken(self, actions: Tensor) -> Tensor:
         return torch.stack((actions, self.mirror.action(actions)), 2).flatten(1, 2)
+
+    def policy(self, rollout: Rollout, obs: Obs, actions: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        parameters, _ = super().policy(rollout, obs, actions, context)
+        return parameters, self.tiled(rollout.log_probs)
 
 
 @dataclass(frozen=True)
