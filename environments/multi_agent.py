@@ -47,7 +47,7 @@ def level_based_foraging() -> Experiment:
         ppo=TEAM,
         net=net(128, 128),
         addons=(TeamReward(),),
-        evaluation=EvaluationConfig(every=50, episodes=50, sample=True),
+        evaluation=EvaluationConfig(every=10, episodes=50, sample=True),
     )
 
 
@@ -78,7 +78,7 @@ def _warehouse(name: str) -> Experiment:
         envs_per_proc=16,
         ppo=replace(TEAM, entropy_weight=linear(0.02, 0.0)),
         net=net(128, 128),
-        evaluation=EvaluationConfig(every=100, episodes=16, sample=True),
+        evaluation=EvaluationConfig(every=10, episodes=16, sample=True),
     )
 
 
@@ -99,7 +99,7 @@ def simple_spread() -> Experiment:
         ppo=PARTICLES,
         net=net(64, 64),
         addons=(TeamReward(),),
-        evaluation=EvaluationConfig(every=50, episodes=100),
+        evaluation=EvaluationConfig(every=10, episodes=100),
     )
 
 
@@ -114,7 +114,7 @@ def simple_tag() -> Experiment:
         envs_per_proc=32,
         ppo=PARTICLES,
         net=net(64, 64),
-        evaluation=EvaluationConfig(every=50, episodes=100),
+        evaluation=EvaluationConfig(every=10, episodes=100),
     )
 
 
@@ -136,5 +136,5 @@ def pressure_plate() -> Experiment:
         ppo=replace(TEAM, entropy_weight=linear(0.02, 0.0)),
         net=net(128, 128),
         addons=(TeamReward(),),
-        evaluation=EvaluationConfig(every=25, episodes=32),
+        evaluation=EvaluationConfig(every=10, episodes=32),
     )
