@@ -49,7 +49,7 @@ def PongPeer() -> Experiment:
     from environments.atari import GAMES, pong_pixels
 
     ppo = replace(GAMES, lr=constant(2.5e-4), clip_range=constant(0.1))
-    return replace(pong_pixels(), ppo=ppo, evaluation=NO_EVALUATION)
+    return replace(pong_pixels(), envs_per_proc=8, ppo=ppo, evaluation=NO_EVALUATION)
 
 
 def sb3_settings(experiment: Experiment) -> dict[str, Any]:

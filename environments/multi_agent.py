@@ -30,7 +30,8 @@ def level_based_foraging() -> Experiment:
     """Three players gather two foods on 8x8 cells, some only together; a return of 1 is all of it.
 
     Players learn from the sum of their rewards, which is the score. An end for want of time is bootstrapped, because no
-    player sees the time.
+    player sees the time. Three seeds scored 0.99, 1.00 and 1.00 in 100 test episodes of sampled actions after 5 M
+    steps, 13 minutes on two ranks of 8 rows; all passed 0.95 before 750 000.
     """
     from ppo_and_friends.addons.team_reward import TeamReward
     from ppo_and_friends.vector.multi_agent import MultiAgentEnv
@@ -53,7 +54,11 @@ def level_based_foraging() -> Experiment:
 
 @experiment("RobotWarehouseTiny")
 def robot_warehouse_tiny() -> Experiment:
-    """Three robots bring requested shelves to a goal, in 500 steps; 1 for whoever delivers one."""
+    """Three robots bring requested shelves to a goal, in 500 steps; 1 for whoever delivers one.
+
+    One seed scored 27.5 +- 3.2, 9.2 a robot, in 100 test episodes of sampled actions after 6 M steps: 15 minutes on
+    eight ranks of 2 rows. Longer runs were not tried.
+    """
     return _warehouse("rware:rware-tiny-3ag-v2")
 
 

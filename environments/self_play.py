@@ -12,7 +12,8 @@ from ppo_and_friends.schedules import linear
 def connect_four() -> Experiment:
     """Four in a line, against what the policy was 10, 20, ... iterations ago.
 
-    One seed won 94.7 % of 1000 games against random moves, and 42.6 % against a player that looks one move ahead.
+    Three seeds won 94 +- 2 % of 1000 games each against random moves, and 35 +- 6 % against a player that looks one
+    move ahead, after four to six minutes of a shared core.
     No evaluations: a return against an opponent that grows says nothing, and the last state is the one to take.
     """
     from environments.connect_four import ConnectFour
