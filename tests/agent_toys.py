@@ -102,6 +102,25 @@ class Crew:
     def close(self) -> None: ...
 
 
+class FilmedCrew(Crew):
+    """Each of a Crew also sees a picture, whose pixels are 10 times its number and the clock; without `columns` no more."""
+
+    columns = True
+
+    def observation_space(self, agent: str) -> spaces.Space:
+        picture = spaces.Box(0, 255, (1, 5, 5), np.uint8)
+        return spaces.Dict({"numbers": super().observation_space(agent), "eye": picture}) if self.columns else picture
+
+    def _observe(self, agent: str) -> Any:
+        numbers = super()._observe(agent)
+        picture = np.full((1, 5, 5), 10 * numbers[0] + numbers[1], np.uint8)
+        return {"numbers": numbers, "eye": picture} if self.columns else picture
+
+
+class Blind(FilmedCrew):
+    columns = False
+
+
 class StatefulCrew(Crew):
     """Its state is [clock, number of agents that are there]."""
 

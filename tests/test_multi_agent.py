@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agent_toys import FOREVER, Crew, Pair, crew
+from agent_toys import FOREVER, Blind, Crew, FilmedCrew, Pair, crew
 from torch import Tensor
 from toys import BOX, Toy, experiment
 
@@ -18,7 +18,7 @@ from ppo_and_friends.config import RunConfig
 from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.evaluate import evaluate
 from ppo_and_friends.ppo import PPO
-from ppo_and_friends.types import Step
+from ppo_and_friends.types import Step, leaves
 from ppo_and_friends.vector.base import VecEnv
 from ppo_and_friends.vector.gym_vec import GymEnv
 from ppo_and_friends.vector.multi_agent import MultiAgentEnv
@@ -148,6 +148,28 @@ def test_what_the_critic_sees(critic: str, shape: int, seen: list[list[int]]) ->
         step = take(env)
     assert step.final.critic[0, :2].tolist() == ([6, 0] if critic == "state" else [0, 6])
     assert step.obs.critic[0, :4].tolist() == ([0, 2] if critic == "state" else [0, 0, 1, 0])
+
+
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("kind", [FilmedCrew, Blind])
+@pytest.mark.parametrize("critic", ["joined", "agent_state"])
+def test_pictures_are_joined_as_parts_of_their_own(critic: str, kind: type[Crew], ids: bool) -> None:
+    presence = {"ann": (0, FOREVER), "bob": (0, FOREVER), "cid": (0, FOREVER)}
+    env = MultiAgentEnv("Crew", {"presence": presence}, critic, ids, factory=kind).make(2)  # type: ignore[arg-type]
+    own_too, columns = critic == "agent_state", kind is FilmedCrew
+    env.reset(0)
+    *vector, one, two, three = leaves(take(env).obs.critic)[: 3 + (columns or own_too)]
+    assert [picture[:, 0, 0, 0].tolist() for picture in (one, two, three)] == [[1] * 6, [11] * 6, [21] * 6]
+    pictures = [part.name for part in env.spec.groups[0].critic if len(part.shape) == 3]
+    whose = ["ann", "bob", "cid"] + ["itself"] * own_too
+    assert pictures == [f"{'eye' if columns else 'observation'} of {who}" for who in whose]
+    assert len(vector) == (columns or own_too)
+    if columns:
+        assert vector[0][4, :6].tolist() == [0, 1, 1, 1, 2, 1]
+    if own_too:
+        assert vector[0][:, -3:].tolist() == torch.eye(3).repeat(2, 1).tolist()
+        assert leaves(take(env).obs.critic)[-1][:, 0, 0, 0].tolist() == [2, 12, 22] * 2
+    PPO(experiment(MultiAgentEnv("Crew", critic=critic, agent_ids=ids, factory=kind))).iterate()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("critic", ["joined", "agent_state"])

@@ -49,8 +49,9 @@ class Side:
         self.flags_from = np.cumsum(sizes) - sizes  # where each action column's flags begin
         self._views: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for kind in ("obs", "final"):
+            seen = [self.buffers[f"{kind}{index}"] for index in range(len(self.parts))]
             critic = [self.buffers[f"{kind}_critic{index}"] for index in range(len(interface.critic_parts))]
-            self._views[kind] = _critic_views(interface, environments, self.buffers[f"{kind}0"], critic, states)
+            self._views[kind] = _critic_views(interface, environments, seen, critic, states)
 
     def clear(self) -> None:
         """Before a step: nothing has happened yet."""
@@ -111,7 +112,11 @@ class Side:
 
 
 def _critic_views(
-    interface: GroupInterface, environments: int, seen: np.ndarray, critic: list[np.ndarray], states: list[np.ndarray]
+    interface: GroupInterface,
+    environments: int,
+    seen: list[np.ndarray],
+    critic: list[np.ndarray],
+    states: list[np.ndarray],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """What the critic sees, as pairs of views: (of its arrays, of what is copied there)."""
     size, width = len(interface.members), interface.vector
@@ -120,9 +125,15 @@ def _critic_views(
     if interface.critic == "state":
         pairs = zip(critic, states, strict=True)
         return [(mine.reshape(environments, size, *whole.shape[1:]), whole[:, None]) for mine, whole in pairs]
-    own, mine = seen.reshape(environments, size, -1)[..., :width], critic[0].reshape(environments, size, -1)
-    joined = mine[..., : size * width].reshape(environments, size, size, width), own[:, None]
-    if interface.critic == "joined":
-        return [joined]
-    mine[..., -size:] = np.eye(size)
-    return [joined, (mine[..., size * width : -size], own)]
+    own_too = interface.critic == "agent_state"
+    mine, own = ([array.reshape(environments, size, *array.shape[1:]) for array in arrays] for arrays in (critic, seen))
+    images = [array for array in own if array.ndim == 5]
+    joined = [image[:, slot, None] for slot in range(size) for image in images] + images * own_too
+    views = list(zip(mine[len(mine) - len(joined) :], joined, strict=True))
+    if own_too:
+        mine[0][..., -size:] = np.eye(size)
+    if width:
+        vector, columns = own[0][..., :width], mine[0]
+        views.append((columns[..., : size * width].reshape(environments, size, size, width), vector[:, None]))
+        views += [(columns[..., size * width : -size], vector)] * own_too
+    return views

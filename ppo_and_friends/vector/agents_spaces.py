@@ -6,7 +6,7 @@ NumPy alone is imported here, as in spaces.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -95,14 +95,17 @@ class GroupInterface:
     @property
     def critic_parts(self) -> tuple[Part, ...]:
         """Empty where the critic sees what the actor does."""
-        count = len(self.members)
+        count, own_too = len(self.members), self.critic == "agent_state"
         if self.critic == "own":
             return ()
         if self.critic == "state":
             assert self.state is not None
             return self.state.parts
-        width = count * self.vector + (self.vector + count if self.critic == "agent_state" else 0)
-        return (Part((width,), np.dtype(np.float32), self.critic),)
+        width = count * self.vector + (self.vector + count if own_too else 0)
+        images = [part for part in self.members[0].layout.parts if len(part.shape) == 3]
+        whose = [str(member.agent) for member in self.members] + ["itself"] * own_too
+        joined = [replace(part, name=f"{part.name} of {who}") for who in whose for part in images]
+        return *((Part((width,), np.dtype(np.float32), self.critic),) if width else ()), *joined
 
 
 def read_groups(name: str, env: Any, settings: Settings) -> tuple[GroupInterface, ...]:
@@ -158,10 +161,6 @@ def _checked(name: str, group: GroupInterface) -> GroupInterface:
                 f"Agents {first.agent} and {other.agent} of {name} have mixed spaces and one shared policy: give them "
                 "groups of their own with env.groups, or all that differ with env.separate."
             )
-    if group.critic in ("joined", "agent_state") and len(first.layout.parts) + (not group.vector) > 1:
-        raise UserError(
-            f"env.critic is {group.critic}, but {name} observes images, which are not joined: use own or state."
-        )
     return group
 
 
