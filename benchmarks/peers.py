@@ -126,7 +126,11 @@ def main() -> None:
     parser.add_argument("--timesteps", type=int, default=300_000, help="of start and score")
     parser.add_argument("--episodes", type=int, default=20, help="of score")
     options = parser.parse_args()
+    if set(options.experiments) & set(ATARI) and options.mode != ["steady"]:
+        parser.error("PongPeer is for --mode steady alone.")
     origin = common.origin(PEER)
+    if set(options.experiments) & set(ATARI):
+        origin["machine"] = f"{common.gpu_origin('cuda')['gpu']}; {origin['machine']}"
     print(common.describe(origin))
     for mode in options.mode:
         measure, unit = MODES[mode]

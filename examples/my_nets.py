@@ -17,6 +17,8 @@ from ppo_and_friends.types import TensorSpec, Tree, leaves
 class Shortcut(nn.Module):
     """Two layers, and the observation beside them."""
 
+    recordable = True  # nothing in it waits for a number: it may run in a CUDA graph
+
     def __init__(self, specs: tuple[TensorSpec, ...], config: BodyConfig) -> None:
         super().__init__()
         width = sum(spec.shape[0] for spec in specs)
@@ -30,6 +32,8 @@ class Shortcut(nn.Module):
 
 class Laplace(Gaussian):
     """Heavier tails than a Gaussian's: it explores farther now and then. Parameters are means and log-scales."""
+
+    recordable = True
 
     def draws(self, steps: int, rows: int, generator: Generator) -> Tensor:
         waits = self.anchor.new_empty(2, steps, rows, self.columns).exponential_(generator=generator)

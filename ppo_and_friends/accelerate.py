@@ -210,19 +210,21 @@ class CompiledActor:
         self.bound = Bound(_Act(rows.net))
         self.own = [*self.bound.parameters, *self.bound.buffers]
         self.call: Function | None = None
+        self.plain = False  # where it cannot be compiled
 
     def __call__(self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, draw: Tensor) -> Action:
         inputs = [*leaves(obs.actor), obs.mask, state, first, noise, draw]
-        call = self.call
         self.bound.check_buffers()
-        if call is None:
+        if self.call is None and not self.plain:
             result = together(self.comm, lambda: self._compile(inputs, isinstance(obs.actor, tuple)))
             if isinstance(result, Exception):
                 self.say(f"The policy is not compiled and runs as it is: {reason(result)}")
-                self.rows.decide = self.rows.net.act
-                return self.rows.decide(obs, state, first, noise, draw)
-            self.call = call = result
-        return Action(*call(*self.own, *inputs))
+                self.plain = True
+            else:
+                self.call = result
+        if self.call is None:
+            return self.rows.net.act(obs, state, first, noise, draw)
+        return Action(*self.call(*self.own, *inputs))
 
     def _compile(self, inputs: list[Tensor], several: bool) -> Function:
         bound, parts = self.bound, len(inputs) - 5

@@ -12,16 +12,19 @@ The numbers are those of the same run without recording, up to what a GPU's own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from ppo_and_friends.networks.distributions import Distribution
 
 if TYPE_CHECKING:
     from ppo_and_friends.ppo import PPO
+
+
+KNOWN = ("torch", "ppo_and_friends")  # whose modules never wait for the device
 
 
 class Recorded:
@@ -117,14 +120,17 @@ def record(ppo: PPO, say: Callable[[str], None]) -> None:
     begun = isinstance(ppo.collect, Recorded) or any(isinstance(group.rows.decide, Kept) for group in ppo.groups)
     if ppo.device.type != "cuda" or ppo.experiment.cuda_graphs == "off" or begun:
         return
-    for addon in (addon for group in ppo.groups for addon in group.addons):
-        if not addon.recordable:
-            say(f"Nothing is recorded as CUDA graphs: the add-on {type(addon).__name__} does not say that it can be.")
-            return
+    reason = obstacle(ppo)
+    foreign = next(unknown_modules(ppo), None)
+    if foreign is not None:
+        say(f"Nothing is recorded as CUDA graphs: {type(foreign).__name__} does not say that it can be (`recordable`).")
+        return
+    if reason and ppo.env.spec.device.type == "cuda":  # its simulator may count on the stream that there is
+        say(f"Nothing is recorded as CUDA graphs: {reason}.")
+        return
     # The default stream cannot be recorded; what is recorded had better run where it is warmed up.
     torch.cuda.synchronize(ppo.device)
     torch.cuda.set_stream(torch.cuda.Stream(ppo.device))
-    reason = obstacle(ppo)
     if reason:
         record_parts(ppo, say, reason)
         return
@@ -140,7 +146,7 @@ def record(ppo: PPO, say: Callable[[str], None]) -> None:
 
 
 def record_parts(ppo: PPO, say: Callable[[str], None], reason: str) -> None:
-    """What can be recorded where whole rollouts cannot, for a `reason`."""
+    """What can be recorded where whole rollouts cannot, for a `reason`: of environments on the CPU."""
     for player in ppo.players.all:
         player.rows.decide = Kept(Recorded(player.rows.decide, ()))
     through_host = ppo.comm.size > 1 and not ppo.comm.on_device
@@ -148,6 +154,15 @@ def record_parts(ppo: PPO, say: Callable[[str], None], reason: str) -> None:
         group.learner.epoch = Kept(Recorded(group.learner.epoch, group.learner.generators))
     what = "actions" if through_host else "actions and updates"
     say(f"Only {what} are recorded as CUDA graphs: {reason}.")
+
+
+def unknown_modules(ppo: PPO) -> Iterator[nn.Module]:
+    """Add-ons, and parts of networks from elsewhere, that may wait for the device."""
+    for group in ppo.groups:
+        yield from (addon for addon in group.addons if not addon.recordable)
+        for module in group.net.modules():
+            if type(module).__module__.split(".")[0] not in KNOWN and not getattr(module, "recordable", False):
+                yield module
 
 
 def obstacle(ppo: PPO) -> str:

@@ -91,7 +91,7 @@ def load_or_explain(load: Callable[[], None], ppo: PPO, state: dict[str, Any], w
         load()
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(
-            f"The state in {where} does not fit, because its networks have another shape ({_why(ppo, state, error)}): "
+            f"The state in {where} does not fit ({_why(ppo, state, error)}): "
             f"give the settings it was trained with (see config.json beside it), or {otherwise}."
         ) from error
 
@@ -104,7 +104,7 @@ def _why(ppo: PPO, state: dict[str, Any], error: Exception) -> str:
     likely = [change for change in changes if change.startswith(SHAPING)]
     if not likely:  # other spaces of the same environment, an older version's state
         return str(error).strip().rstrip(".").rpartition("\n")[2].strip() or type(error).__name__
-    shown = "; ".join(likely[:MOST_SHOWN])
+    shown = "its networks have another shape, " + "; ".join(likely[:MOST_SHOWN])
     return shown if len(likely) <= MOST_SHOWN else f"{shown}; and {len(likely) - MOST_SHOWN} more"
 
 

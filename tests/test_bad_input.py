@@ -121,7 +121,7 @@ def test_a_state_of_another_experiment(path: Path) -> None:
     message = refuse("-e", "Ant", "--name", "CartPole", "--state_path", path, "--num_test_runs", 1)
     assert "holds a state of experiment 'CartPole', not of 'Ant': give that with -e" in message
     message = refuse(*words, "--name", "new", "--init_from", path / "CartPole")
-    assert "another shape (it is of CartPole)" in message and "or another state for --init_from." in message
+    assert "does not fit (it is of CartPole)" in message and "or another state for --init_from." in message
     assert kept(path) == before
 
 
@@ -132,7 +132,7 @@ def test_other_network_sizes(path: Path) -> None:
     started = (*words, "--name", "new", "--init_from", path / "CartPole")
     for asked in (words, (*words, "--ppo.gamma", 0.5), (*words, "--accept_changes"), testing, started):
         message = refuse(*asked)
-        assert "networks have another shape (net.actor.hidden: [64, 64] -> [32]): give the settings" in message
+        assert "networks have another shape, net.actor.hidden: [64, 64] -> [32]): give the settings" in message
         assert "accept_changes" not in message and "torch" not in message
     assert kept(path) == before
 

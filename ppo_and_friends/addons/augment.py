@@ -47,7 +47,7 @@ class Copies(Addon):
         index, copies = rollout.final_index, torch.arange(self.copies, device=rollout.rewards.device)
         final = self._spread(rollout.final) if index is None else self._spread_rows(rollout.final)
         obs, actions = self._spread(rollout.obs), self.taken(rollout.actions)
-        parameters, log_probs = self.policy(rollout, obs, actions, context)
+        parameters = self.policy_parameters(rollout, obs, context)
         return replace(
             rollout,
             obs=obs,
@@ -55,7 +55,7 @@ class Copies(Addon):
             final_index=None if index is None else (index.unsqueeze(1) * self.copies + copies).flatten(),
             actions=actions,
             parameters=parameters,
-            log_probs=log_probs,
+            log_probs=self.log_probs(rollout, parameters, actions, context),
             logs=self._once(rollout.logs),
             continues=None if rollout.continues is None else self.tiled(rollout.continues),
             **same,
@@ -75,16 +75,20 @@ class Copies(Addon):
         """The same of cut rows alone, `[M, ...]` to `[M * K, ...]`."""
         return self._spread(obs.map(lambda part: part.unsqueeze(0))).map(lambda part: part[0])
 
-    def policy(self, rollout: Rollout, obs: Obs, actions: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Distribution parameters and log-probs of all copies; the originals keep what they were played with."""
+    def policy_parameters(self, rollout: Rollout, obs: Obs, context: Context) -> Tensor:
+        """Of the distributions of all copies; the originals keep what they were played with."""
         net, before = context.net, tree_map(lambda part: part[:-1], obs.actor)
         state = rollout.actor_states.new_zeros(obs.mask.shape[1], 0)
         first = self.tiled(rollout.first[:-1])
         parameters = net.policy(net.actor_norm(before), obs.mask[:-1], state, first)
         parameters[:, :: self.copies] = rollout.parameters
-        log_probs = net.distribution.log_prob(parameters, actions)
-        log_probs[:, :: self.copies] = rollout.log_probs
-        return parameters, log_probs
+        return parameters
+
+    def log_probs(self, rollout: Rollout, parameters: Tensor, actions: Tensor, context: Context) -> Tensor:
+        """What the ratios of all copies are measured from, `[T, N * K]`."""
+        found = context.net.distribution.log_prob(parameters, actions)
+        found[:, :: self.copies] = rollout.log_probs
+        return found
 
     def _once(self, logs: Tensor) -> Tensor:
         """`[T, K, N]`: what is summed over rows counts in the original alone."""

@@ -67,7 +67,7 @@ class Bonus(Addon):
         self.logs = (f"{name}_bonus",)
         self.lr, self.max_grad_norm, self.schedule = config.lr, config.max_grad_norm, config.weight
         self.scaler = Scaler(config.gamma, spec.rows)
-        self.register_buffer("weight", torch.zeros(()), persistent=False)
+        self.register_buffer("weight", torch.zeros(()))
 
     def surprise(self, rollout: Rollout, context: Context) -> Tensor:
         """How unexpected each step was, `[T, N]`, 0 or more."""

@@ -17,7 +17,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rollout import Rollout
-from ppo_and_friends.types import GroupSpec, Mirror, Obs, Tree, leaves
+from ppo_and_friends.types import GroupSpec, Mirror, Tree, leaves
 
 
 class Exchange(nn.Module):
@@ -103,9 +103,8 @@ class _MirrorCopies(Copies):
     def taken(self, actions: Tensor) -> Tensor:
         return torch.stack((actions, self.mirror.action(actions)), 2).flatten(1, 2)
 
-    def policy(self, rollout: Rollout, obs: Obs, actions: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        parameters, _ = super().policy(rollout, obs, actions, context)
-        return parameters, self.tiled(rollout.log_probs)
+    def log_probs(self, rollout: Rollout, parameters: Tensor, actions: Tensor, context: Context) -> Tensor:
+        return self.tiled(rollout.log_probs)
 
 
 @dataclass(frozen=True)
