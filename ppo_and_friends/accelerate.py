@@ -47,11 +47,10 @@ def _tanh(x: Tensor) -> Tensor:
 FASTER = {torch.ops.aten.tanh.default: _tanh}
 
 
-def repays(experiment: Experiment, ranks: int, max_iterations: int = 0) -> bool:
+def repays(experiment: Experiment, ranks: int) -> bool:
     """Whether a run is long enough for compiling: a function of the settings alone."""
     rows = experiment.envs_per_proc * ranks
     iterations = -(-experiment.num_timesteps // (rows * steps_per_row(experiment, rows)))
-    iterations = min(iterations, max_iterations or iterations)
     return iterations * experiment.ppo.epochs * experiment.ppo.minibatches >= REPAYS
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import socket
 import sys
 import time
@@ -204,6 +205,14 @@ def say_once(job: str, message: str) -> None:
 
 
 _claims: list[socket.socket] = []  # held open until the process ends
+
+
+def drawn_if_negative(seed: int, comm: Comm) -> int:
+    """A seed as it is asked for, or below 0 one of 32 bits that is drawn: the same number on every rank."""
+    if seed < 0:
+        drawn = secrets.randbits(32) if comm.rank == 0 else 0
+        seed = int.from_bytes(comm.broadcast_bytes(drawn.to_bytes(4, "little")), "little")
+    return seed
 
 
 def own_cores() -> set[int]:

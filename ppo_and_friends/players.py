@@ -14,22 +14,26 @@ from ppo_and_friends.group import Group
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.rows import Rows
 from ppo_and_friends.types import GroupSpec, Spec
-from ppo_and_friends.vector.self_play import OPPONENT
 
 Metrics = dict[str, float]
 
 
 class Frozen:
-    """A group that acts and does not learn: its net holds a snapshot of weights, until it is given others."""
+    """A group that acts and does not learn: its net holds a snapshot of weights, until it is given others.
+
+    played  whether it was ever given any: otherwise it acts as the learner was made
+    """
 
     def __init__(self, spec: GroupSpec, experiment: Experiment, steps: int, generator: Generator) -> None:
         self.spec = spec
         self.net = Net(spec, experiment.net, experiment.ppo).to(generator.device)
         self.rows = Rows(spec, self.net, steps, experiment.net.length, generator)
+        self.played = False
 
     def play(self, weights: dict[str, Tensor]) -> None:
         """Act from now on as the net whose state dict this is. Give all ranks the same."""
         self.net.load_state_dict(weights)
+        self.played = True
 
 
 def make_players(
@@ -52,7 +56,7 @@ def make_players(
     for player in players:
         alike = [group for group in learning if _spaces(group.rows.spec) == _spaces(player.rows.spec)]
         if isinstance(player, Frozen) and alike:
-            player.play(alike[0].net.state_dict())
+            player.net.load_state_dict(alike[0].net.state_dict())
     return players
 
 
@@ -71,13 +75,14 @@ class Players:
         self.names = [group.rows.spec.name for group in self.learning]
         self.agents = sum(len(group.rows.spec.agents) for group in self.learning)
 
-    def check_opponent(self, task: str) -> None:
-        """Raise UserError where nothing would ever change the weights of the opponent of `SelfPlay`."""
-        played = any(addon.plays for group in self.learning for addon in group.addons)
-        if OPPONENT in self.frozen and not played:
+    def check_played(self, task: str) -> None:
+        """Raise UserError where a group that does not learn was given no weights, and no add-on gives it any."""
+        untrained = [name for name, player in self.frozen.items() if not player.played]
+        if untrained and not any(addon.plays for group in self.learning for addon in group.addons):
             raise UserError(
-                f"The opponent of SelfPlay in {task} would stay untrained, because no add-on plays it: give the "
-                "experiment addons=(Snapshots(),) of ppo_and_friends.addons.snapshots."
+                f"The group '{untrained[0]}' of {task} does not learn and would stay untrained, because no add-on "
+                "plays it: give a game of SelfPlay addons=(Snapshots(),) of ppo_and_friends.addons.snapshots, or the "
+                f"group weights, ppo.players.frozen['{untrained[0]}'].play(weights)."
             )
 
     def learners(self, each: list[Any]) -> list[Any]:

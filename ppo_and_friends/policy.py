@@ -124,6 +124,8 @@ def predict(
         )
     legal = getattr(interface, "legal", None)  # flags that come with an observation
     flags = legal(observation) if legal is not None and mask is None else None
+    read = getattr(interface, "flags", None)  # of a game that tells fewer than its rows have
+    mask = read(mask) if read is not None and mask is not None else mask
     flags = _flags(mask, len(parts[0]), spec) if flags is None else flags
     device = policy.generator.device
     obs = Obs(tree_map(lambda part: part.to(device), tree), tree, flags.to(device))

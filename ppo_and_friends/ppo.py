@@ -13,7 +13,7 @@ import torch
 from ppo_and_friends.accelerate import repays
 from ppo_and_friends.checkpoint import read_state, write_state
 from ppo_and_friends.collect import Collector
-from ppo_and_friends.comm import Comm, SoloComm
+from ppo_and_friends.comm import Comm, SoloComm, drawn_if_negative
 from ppo_and_friends.config import Experiment, RunConfig, check_experiment, steps_per_row
 from ppo_and_friends.devices import check_device, choose_device, on_device, set_matmul_precision
 from ppo_and_friends.errors import UserError
@@ -26,7 +26,7 @@ from ppo_and_friends.policy import Memory, NetPolicy, predict
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.run_state import saved_experiment, whole_state
 from ppo_and_friends.schedules import Progress
-from ppo_and_friends.seeding import drawn_if_negative, globals_seeded
+from ppo_and_friends.seeding import globals_seeded
 from ppo_and_friends.simulator import CPU, as_made, choose_simulator, with_simulator
 from ppo_and_friends.stats import reduce_moments
 from ppo_and_friends.vector.base import VecEnv
@@ -90,7 +90,7 @@ class PPO:
         self.digest: Callable[[list[Rollout]], tuple[list[Batch], torch.Tensor]] = self.eager_digest
         self.iteration, self.timesteps, self.exit_code = 0, 0, 0
         # Chosen once for a run, and kept in its state: num_timesteps may grow when it is resumed.
-        asked = {"on": True, "off": False, "auto": repays(experiment, self.comm.size, options.max_iterations)}
+        asked = {"on": True, "off": False, "auto": repays(experiment, self.comm.size)}
         self.compiled = asked[experiment.compile]
 
     def _check_equal_rows(self) -> None:

@@ -64,8 +64,6 @@ class Training:
         with ExitStack() as stack:
             signal = stack.enter_context(stop_signals(ppo.comm.abort, saved=ppo.run is not None))
             check_view(ppo.env, self.options)
-            if self.callback is None:  # which might play it
-                ppo.players.check_opponent(ppo.env.spec.task)
             if self.writes:
                 path = directory_of(ppo.experiment, self.options)
                 self.recordings = recordings(ppo, self.options, path)
@@ -81,6 +79,8 @@ class Training:
             if ppo.comm.rank == 0 and ppo.run is not None:
                 print(first_lines(ppo.env.spec, str(ppo.device), ppo.comm, ppo.threads), flush=True)
             self._resume()
+            if self.callback is None:  # which might play it
+                ppo.players.check_played(ppo.env.spec.task)
             config["random_seed"] = ppo.seed  # a resumed run keeps its own; the first save writes the file
             if self.options.random_seed < 0:
                 self._say(f"The seed of this run is --random_seed {ppo.seed}")

@@ -246,9 +246,7 @@ def test_long_runs_compile_and_a_run_keeps_its_choice() -> None:
     enough = -(-accelerating.REPAYS // per_iteration) * rollout
     assert repays(asked(enough), 1) and not repays(asked(enough - rollout), 1)
     assert not repays(asked(enough), 2), "two ranks collect as much in half the iterations"
-    assert not repays(asked(enough), 1, max_iterations=3), "which ends before"
-    assert repays(asked(enough), 1, max_iterations=10**9)
-    assert not PPO(asked(enough), RunConfig(max_iterations=3)).compiled
+    assert PPO(asked(enough), RunConfig(max_iterations=3)).compiled, "a run that was tried before goes on as any"
     assert not PPO(asked(enough - rollout)).compiled and PPO(asked(1, "on")).compiled
     resumed = PPO(asked(enough))
     resumed.load_shared_state(PPO(asked(1)).shared_state())

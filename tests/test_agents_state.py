@@ -113,6 +113,22 @@ def test_what_a_container_makes_anew_is_known_or_refused(what: Any) -> None:
         object_state.load(Fleet(), object_state.save(fleet))
 
 
+@pytest.mark.parametrize("kind", [deque, Counter, OrderedDict, defaultdict, frozenset, dict, tuple, bool])
+def test_a_default_dict_goes_on_making_what_it_made(kind: Any) -> None:
+    one, other = Fleet(), Fleet()
+    one.robots.append(defaultdict(kind))
+    object_state.load(other, through_a_file(object_state.save(one)))
+    assert other.robots[-1]["new"] == kind() and type(other.robots[-1]["new"]) is kind
+
+
+@pytest.mark.parametrize("kind", [io.BytesIO, threading.Event])
+def test_a_default_dict_of_what_is_not_the_environments_is_refused_when_it_is_saved(kind: Any) -> None:
+    fleet = Fleet()
+    fleet.robots.append(defaultdict(kind))
+    with pytest.raises(CannotSave, match="a defaultdict that makes"):
+        object_state.save(fleet)
+
+
 def test_a_tuple_that_holds_itself_has_no_exact_state() -> None:
     fleet = Fleet()
     fleet.robots[0].friend = (fleet.robots[0], fleet.robots)

@@ -10,7 +10,8 @@ import torch
 from ranks import needs_mpirun, run
 
 from ppo_and_friends import comm as comm_module
-from ppo_and_friends.comm import SoloComm, available_cores, on_host
+from ppo_and_friends import seeding
+from ppo_and_friends.comm import SoloComm, available_cores, drawn_if_negative, on_host
 
 COLLECTIVES = """
     import torch
@@ -105,3 +106,10 @@ def test_cores_of_a_node_are_the_union_of_masks_within_the_quota(
     file.write_text(quota)
     monkeypatch.setattr(comm_module, "CPU_QUOTA", file)
     assert available_cores(masks) == cores
+
+
+def test_a_seed_is_drawn_where_none_is_given_by_who_knows_of_ranks() -> None:
+    assert drawn_if_negative(0, SoloComm()) == 0
+    first, second = (drawn_if_negative(-1, SoloComm()) for _ in range(2))
+    assert first != second and min(first, second) >= 0 and max(first, second) < 2**32
+    assert "import Comm" not in Path(seeding.__file__).read_text(), "workers seed themselves without any"

@@ -16,6 +16,7 @@ from environments.connect_four import ConnectFour
 from ppo_and_friends.addons.icm import ICM
 from ppo_and_friends.addons.snapshots import Snapshots, _Pool, _unpacked, elo
 from ppo_and_friends.comm import Comm, SoloComm
+from ppo_and_friends.config import RunConfig
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.types import GroupSpec
@@ -154,9 +155,25 @@ def test_every_rank_has_the_same_pool_and_counts_all_games(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
 
 
+def unplayed(**run: Any) -> PPO:
+    own = experiment(SelfPlay(ConnectFour()), addons=(ICM(),), normalize_rewards=False)
+    return PPO(own, RunConfig(max_iterations=1, **run) if run else None)
+
+
+def test_an_opponent_that_was_given_weights_needs_no_addon(tmp_path: Path) -> None:
+    first, path = unplayed(state_path=str(tmp_path), name="first"), str(tmp_path / "first")
+    trained = {name: tensor * 0.5 for name, tensor in weights(first).items()}
+    first.players.frozen["opponent"].play(trained)
+    assert first.learn().iteration == 1
+    started = unplayed(state_path=str(tmp_path), name="second", init_from=path)
+    resumed = unplayed(state_path=str(tmp_path), name="first")
+    for ppo in (started, resumed):
+        assert ppo.learn().iteration == 1 and same(ppo.players.frozen["opponent"].net.state_dict(), trained)
+
+
 def test_settings_and_games_without_an_opponent_are_refused() -> None:
-    alone = PPO(experiment(SelfPlay(ConnectFour()), addons=(ICM(),), normalize_rewards=False))
-    with pytest.raises(UserError, match="The opponent of SelfPlay in .* would stay untrained, .*addons=\\(Snapshots"):
+    alone = unplayed()
+    with pytest.raises(UserError, match="'opponent' of .* would stay untrained, .*addons=\\(Snapshots"):
         alone.learn()
     assert alone.learn(lambda ppo, metrics: True).iteration == 1, "which may play the opponent itself"
     with pytest.raises(UserError, match="Snapshots has every 0, keep 20 and latest 0.5"):

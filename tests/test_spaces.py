@@ -13,6 +13,7 @@ from ppo_and_friends.config import Experiment
 from ppo_and_friends.errors import EnvironmentFailure, UserError
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.types import leaves
+from ppo_and_friends.vector.gym_masks import with_mask
 from ppo_and_friends.vector.gym_vec import GymEnv
 
 OBSERVATIONS = [
@@ -101,6 +102,34 @@ def test_what_cannot_be_privileged_is_named() -> None:
     settings = {"observation_space": spaces.Dict(WORLD), "observation": IN_IT}
     with pytest.raises(UserError, match="names 'velocity', but the observation of World has far, force"):
         GymEnv("World", settings, factory=Echo, privileged=("velocity",)).make(1)
+    with pytest.raises(UserError, match=r"env.privileged is the text 'force': give a tuple, \('force',\)\."):
+        GymEnv("World", settings, factory=Echo, privileged="force").make(1)  # type: ignore[arg-type]
+
+
+def test_settings_by_position_stay_where_they_were() -> None:
+    given = GymEnv("World", {}, 0, 5, Echo)
+    assert (given.max_episode_steps, given.factory, given.privileged) == (5, Echo, ())
+
+
+def test_flags_and_what_is_privileged_may_be_left_out_when_predicting() -> None:
+    whole = {"force": np.array([1.0, 2.0]), "speed": np.array([3.0]), "action_mask": np.array([0, 1], np.int8)}
+    space = spaces.Dict({**{name: WORLD[name] for name in ("force", "speed")}, "action_mask": spaces.MultiBinary(2)})
+    settings = {"observation_space": space, "observation": whole}
+    env = GymEnv("World", settings, factory=lambda **own: with_mask(Echo(**own)), privileged=("speed",)).make(1)
+    for left_out in ([], ["speed"], ["action_mask"], ["speed", "action_mask"]):
+        seen = {name: value for name, value in whole.items() if name not in left_out}
+        tree, batched = env.encode(seen)
+        assert next(iter(leaves(tree))).tolist() == [[1, 2]] and not batched
+        assert (env.legal(seen) is None) == ("action_mask" in left_out)
+
+
+@pytest.mark.parametrize("hidden", [(), ("force",)])
+@pytest.mark.parametrize("given", [np.zeros(len(WORLD)), [IN_IT], np.zeros(())])
+def test_an_array_in_the_place_of_a_dict_is_refused(hidden: tuple[str, ...], given: object) -> None:
+    settings = {"observation_space": spaces.Dict(WORLD), "observation": IN_IT}
+    env = GymEnv("World", settings, factory=Echo, privileged=hidden).make(1)
+    with pytest.raises(UserError, match="World observes a Dict of far, .*speed, spot, but this observation is a"):
+        env.encode(given)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

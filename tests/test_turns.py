@@ -73,6 +73,23 @@ def test_prediction_reads_what_the_game_gives_and_never_waits(masks: str) -> Non
     assert {*answers, *several.tolist()} == {0, 1, 2}
 
 
+def test_prediction_takes_the_flags_that_a_game_tells_beside_its_observations() -> None:
+    ppo = PPO(experiment(table({"ann": 2, "bob": 2}, masks="info")))
+    game = Table({"ann": 2, "bob": 2}, "info")
+    game.reset()
+    game.step(1)
+    seen, told = game.observe("bob"), game.infos["bob"]["action_mask"]
+    assert told.tolist() == [0, 1, 1], "move 0 is illegal at clock 1"
+    answers = {int(ppo.predict(seen, deterministic=False, agent="bob", mask=told)) for _ in range(60)}
+    each = ppo.predict([seen] * 60, deterministic=False, agent="bob", mask=[told] * 60)
+    with_wait = ppo.predict([seen] * 60, deterministic=False, agent="bob", mask=[*told, 0])
+    assert answers == {*each.tolist()} == {*with_wait.tolist()} == {1, 2}
+    with pytest.raises(UserError, match=r"The mask has shape \(2,\)"):
+        ppo.predict(seen, agent="bob", mask=told[1:])
+    with pytest.raises(UserError, match="leaves observation 0 no legal action"):
+        ppo.predict(game.observe("ann"), agent="ann", mask=game.infos["ann"]["action_mask"])
+
+
 def games() -> PPO:
     return PPO(experiment(MultiAgentEnv("pettingzoo.classic.tictactoe_v3", critic="own"), rows=8, steps_per_row=24))
 

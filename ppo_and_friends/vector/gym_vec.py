@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Dict
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
@@ -25,18 +26,18 @@ class GymEnv:
     kwargs             given to the environment's constructor
     workers            0 steps all rows in this process; K > 0 deals them out to at most K processes, whose messages
                        cost some tenths of a millisecond a step: it pays where all rows together take much longer
-    privileged         entries of a Dict observation that the critic sees and the policy does not (arXiv:1710.06542)
     max_episode_steps  a time limit in place of the registered one
     factory            called with `kwargs` (and render_mode="rgb_array" where frames are wanted) in place of
                        gymnasium.make: for environments that are wrapped, or not registered
+    privileged         entries of a Dict observation that the critic sees and the policy does not (arXiv:1710.06542)
     """
 
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     workers: int = 0
-    privileged: tuple[str, ...] = ()
     max_episode_steps: int | None = None
     factory: Callable[..., Any] | None = None
+    privileged: tuple[str, ...] = ()
 
     def make(self, rows: int, threads: int = 1, render: bool = False) -> GymVec:
         """Build `rows` environments; `threads` means nothing here, because Python steps one at a time.
@@ -52,6 +53,8 @@ class GymEnv:
 
         if self.workers < 0:
             raise UserError(f"env.workers is {self.workers}; give 0 for this process, or the number of processes.")
+        if isinstance(self.privileged, str):  # each of its letters would be taken for a name
+            raise UserError(f"env.privileged is the text {self.privileged!r}: give a tuple, ({self.privileged!r},).")
 
         build = partial(make_environment, self.id, self.kwargs, self.max_episode_steps, self.factory, render)
         first = build()
@@ -109,10 +112,12 @@ class GymVec:
         parts only), as tensors `[B, ...]`; and whether it was a batch."""
         whole = self._backend.interface.layout
         layout = whole.seen
-        if self.legal(observation) is not None:
-            observation = without_mask(observation)
-        if layout is not whole:
+        if isinstance(layout.space, Dict):
+            _check_is_dict(observation, layout.space, self.spec.task)
+        if layout is not whole:  # the flags are no part of what is seen either
             observation = {name: value for name, value in observation.items() if name in layout.space.spaces}
+        elif self.legal(observation) is not None:
+            observation = without_mask(observation)
         batched = layout.space.shape is not None and np.ndim(observation) > len(layout.space.shape)
         values = list(observation) if batched else [observation]
         arrays = [np.zeros((len(values), *part.shape), part.dtype) for part in layout.parts]
@@ -140,6 +145,14 @@ class GymVec:
 
     def close(self) -> None:
         self._backend.close()
+
+
+def _check_is_dict(observation: Any, space: Dict, environment: str) -> None:
+    if not isinstance(observation, dict):
+        raise UserError(
+            f"{environment} observes a Dict of {', '.join(space.spaces)}, but this observation is a "
+            f"{type(observation).__name__}: give a dict, one at a time."
+        )
 
 
 def _observation(tensors: dict[str, Tensor], kind: str, layout: Layout, mask: str) -> Obs:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree
+from ppo_and_friends.vector.gym_masks import MASK
 
 CriticView = Literal["own", "joined", "state", "agent_state"]
 
@@ -163,6 +164,14 @@ class Seat:
             return None
         values = map(self.read, self._values(observation)[0])
         return torch.stack([torch.as_tensor(np.ravel(self.member.split(value)[1]) != 0) for value in values])
+
+    def flags(self, mask: Any) -> Any:
+        """Flags of legal actions `[K]` or `[B, K]`, told beside observations, as the rows are given them."""
+        given = np.asarray(mask)
+        read = np.stack([self.read({MASK: row})[MASK] for row in np.atleast_2d(given)])
+        if read.shape[-1] != self.interface.mask:  # those of the rows already, or too few
+            return given
+        return read if given.ndim > 1 else read[0]
 
     def _values(self, observation: Any) -> tuple[list[Any], bool]:
         """One or several observations as a list, and whether they were several."""

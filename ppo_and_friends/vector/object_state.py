@@ -29,7 +29,8 @@ CONSTANTS = (*FUNCTIONS, logging.Logger, EnvSpec)
 DRAWN = ("pygame.surface.Surface", "pygame.freetype.Font", "pygame.font.Font")
 SEQUENCES: dict[Any, str] = {list: "list", tuple: "tuple", set: "set", deque: "deque"}
 MAPPINGS: dict[Any, str] = {dict: "dict", OrderedDict: "ordered", Counter: "counter", defaultdict: "default"}
-FACTORIES: dict[Any, str] = {kind: kind.__name__ for kind in (bool, int, float, str, list, tuple, set, dict)}
+MAKERS = (*SEQUENCES, *MAPPINGS, frozenset, bool, int, float, str)
+FACTORIES: dict[Any, str] = {kind: kind.__name__ for kind in MAKERS}
 UNFINISHED = object()  # in the place of a tuple that is being made
 
 
@@ -112,9 +113,11 @@ class _Writer:
 
     def _factory(self, made_by: Any) -> Any:
         """Of a defaultdict: a class by its name; a function is constant."""
-        if isinstance(made_by, type):
-            return {"is": "class", "name": FACTORIES.get(made_by, _name(made_by))}
-        return self.value(made_by)
+        if not isinstance(made_by, type):
+            return self.value(made_by)
+        if made_by not in FACTORIES and made_by.__module__.split(".")[0] not in self.packages:
+            raise CannotSave(f"a defaultdict that makes {made_by}")
+        return {"is": "class", "name": FACTORIES.get(made_by, _name(made_by))}
 
 
 def _plain(kind: type) -> bool:
