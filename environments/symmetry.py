@@ -51,7 +51,10 @@ def _compass(*addons: Any) -> Experiment:
 
 @experiment("Walker2dMirror")
 def walker2d_mirror() -> Experiment:
-    """Walker2d, learning from each step and from the same with its legs exchanged."""
+    """Walker2d, learning from each step and from the same with its legs exchanged.
+
+    One seed scored 3703 in 100 test episodes after 3 M steps, less than Walker2d without it.
+    """
     from ppo_and_friends.addons.symmetry import MirrorCopies
 
     return replace(walker2d(), addons=(MirrorCopies(),))
@@ -59,7 +62,11 @@ def walker2d_mirror() -> Experiment:
 
 @experiment("Walker2dMirrorLoss")
 def walker2d_mirror_loss() -> Experiment:
-    """Walker2d, with a policy that is asked to do with either leg what it does with the other."""
+    """Walker2d, with a policy that is asked to do with either leg what it does with the other.
+
+    Two seeds scored 3831 +- 266 in 100 test episodes after 3 M steps, where Walker2d scored 6672 +- 790: on this task the
+    symmetry costs more than it gives.
+    """
     from ppo_and_friends.addons.symmetry import MirrorLoss
 
     return replace(walker2d(), addons=(MirrorLoss(),))
