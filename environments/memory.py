@@ -71,14 +71,14 @@ def pendulum_without_velocity() -> Experiment:
 def pendulum_privileged() -> Experiment:
     """Pendulum that hides its velocity from the policy, not from the critic.
 
-    Settings: PendulumNoVel's; the critic sees all there is, and needs no memory.
+    Settings: PendulumNoVel's; the critic sees all there is, and has a second layer in the place of memory.
     """
     from environments.partial import pendulum_with_velocity_apart as factory
     from ppo_and_friends.vector.gym_vec import GymEnv
 
     blind = pendulum_without_velocity()
     env = GymEnv(id="PendulumPrivileged", factory=factory, privileged=("velocity",))
-    return replace(blind, env=env, net=replace(blind.net, critic_core="identity"))
+    return replace(blind, env=env, net=replace(blind.net, critic=net(64, 64).critic, critic_core="identity"))
 
 
 @experiment("RecallCue")
