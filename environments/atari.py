@@ -19,7 +19,7 @@ GAMES = PPOConfig(
     max_grad_norm=0.5,
 )
 """OpenAI's settings (arXiv:1707.06347, as rl-baselines3-zoo has them), rewards to their signs:
-16 games x 64 steps, which take less time than its 8 x 128."""
+16 games x 64 steps, as many samples as its 8 x 128."""
 
 
 def screens() -> NetConfig:

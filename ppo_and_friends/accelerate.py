@@ -66,6 +66,7 @@ def accelerate(ppo: PPO, say: Callable[[str], None]) -> None:
 
 
 def compile_parts(ppo: PPO, say: Callable[[str], None]) -> None:
+    """Let tasks, learners and actors compile themselves at their first step; once for a run."""
     done = all(isinstance(group.learner.step, CompiledStep) for group in ppo.groups)
     if not ppo.compiled or done:
         return
@@ -208,22 +209,21 @@ class CompiledActor:
         self.rows, self.comm, self.say = rows, comm, say
         self.bound = Bound(_Act(rows.net))
         self.own = [*self.bound.parameters, *self.bound.buffers]
-        self.call: Function | None = None
-        self.plain = False  # where it cannot be compiled
+        self.act: Callable[..., Action] = self._begin
 
     def __call__(self, obs: Obs, state: Tensor, first: Tensor, noise: Tensor, draw: Tensor) -> Action:
-        inputs = [*leaves(obs.actor), obs.mask, state, first, noise, draw]
         self.bound.check_buffers()
-        if self.call is None and not self.plain:
-            result = together(self.comm, lambda: self._compile(inputs, isinstance(obs.actor, tuple)))
-            if isinstance(result, Exception):
-                self.say(f"The policy is not compiled and runs as it is: {reason(result)}")
-                self.plain = True
-            else:
-                self.call = result
-        if self.call is None:
-            return self.rows.net.act(obs, state, first, noise, draw)
-        return Action(*self.call(*self.own, *inputs))
+        return self.act(obs, state, first, noise, draw)
+
+    def _begin(self, obs: Obs, *others: Tensor) -> Action:
+        inputs = [*leaves(obs.actor), obs.mask, *others]
+        result = together(self.comm, lambda: self._compile(inputs, isinstance(obs.actor, tuple)))
+        if isinstance(result, Exception):
+            self.say(f"The policy is not compiled and runs as it is: {reason(result)}")
+            self.act = self.rows.net.act
+        else:
+            self.act = lambda obs, *others: Action(*result(*self.own, *leaves(obs.actor), obs.mask, *others))
+        return self.act(obs, *others)
 
     def _compile(self, inputs: list[Tensor], several: bool) -> Function:
         bound, parts = self.bound, len(inputs) - 5

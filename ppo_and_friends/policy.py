@@ -97,13 +97,15 @@ def predict(
     mask: Any = None,
 ) -> Any:
     """See `PPO.predict`."""
+    from ppo_and_friends.vector.gym_masks import flat_flags
+
     every = [name for group in env.spec.groups for name in group.agents]
     if agent and agent not in every:
         raise UserError(f"{env.spec.task} has no agent '{agent}', only {', '.join(every)}.")
     number = next((index for index, group in enumerate(env.spec.groups) if agent in group.agents), 0)
     spec, policy = env.spec.groups[number], policies[number]
     seat = getattr(env, "seat", None)  # of environments whose agents see and do different things
-    interface = env if seat is None else seat(agent or spec.agents[0])
+    interface: Any = env if seat is None else seat(agent or spec.agents[0])
     encode = getattr(interface, "encode", None)
     if encode is not None:
         tree, batched = encode(observation)
@@ -122,11 +124,12 @@ def predict(
             "This policy remembers, but predict was given no memory: make one for each episode, memory = Memory() of "
             "ppo_and_friends.policy, and call predict(observation, memory=memory)."
         )
-    legal = getattr(interface, "legal", None)  # flags that come with an observation
-    flags = legal(observation) if legal is not None and mask is None else None
-    read = getattr(interface, "flags", None)  # of a game that tells fewer than its rows have
-    mask = read(mask) if read is not None and mask is not None else mask
-    flags = _flags(mask, len(parts[0]), spec) if flags is None else flags
+    if mask is None:
+        found = interface.legal(observation) if hasattr(interface, "legal") else None  # flags inside an observation
+    else:
+        told = flat_flags(mask) if isinstance(mask, tuple) else mask  # one array for each action column
+        found = interface.flags(told) if hasattr(interface, "flags") else told  # a game may tell fewer than rows have
+    flags = _flags(found, len(parts[0]), spec)
     device = policy.generator.device
     obs = Obs(tree_map(lambda part: part.to(device), tree), tree, flags.to(device))
     actions = (memory or Memory()).act(policy, obs)

@@ -6,8 +6,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 
+from ppo_and_friends.types import Step
+from ppo_and_friends.vector.base import VecEnv
 from ppo_and_friends.vector.multi_agent import MultiAgentEnv
 
 FOREVER = 10**6
@@ -158,3 +161,14 @@ def crew(presence: dict[str, tuple[int, int]] | None = None, *, critic: Any = "o
     }
     kwargs = {"presence": presence, **settings}
     return MultiAgentEnv("Crew", kwargs, critic, factory=StatefulCrew if critic == "state" else Crew, **own)
+
+
+DEATHS = {"ann": (0, FOREVER), "bob": (0, 2), "late": (3, 5)}
+
+
+def take(env: VecEnv, *actions: int) -> Step:
+    """One step in which all rows of the only group do these."""
+    rows = env.spec.groups[0].rows
+    given = torch.tensor(actions * rows)[:rows, None] if actions else torch.ones(rows, 1, dtype=torch.int64)
+    (step,) = env.step((given,))
+    return step

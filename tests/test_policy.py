@@ -45,6 +45,9 @@ def test_predict_takes_flags_of_legal_actions() -> None:
         assert set(ppo.predict(seen, deterministic=False, mask=only.astype(np.int8)).flatten()) == {legal}
     each = np.arange(50) % choices
     assert (ppo.predict(seen, deterministic=False, mask=np.eye(choices)[each]).flatten() == each).all()
+    several = PPO(experiment(Toy(MULTI_DISCRETE, masked=True), NET))
+    flags = tuple(np.arange(size) == size - 1 for size in MULTI_DISCRETE.sizes)  # one array for each action column
+    assert several.predict(seen[0], deterministic=False, mask=flags).tolist() == [n - 1 for n in MULTI_DISCRETE.sizes]
     with pytest.raises(UserError, match=rf"The mask has shape \({choices + 1},\), but must be \({choices},\) or"):
         ppo.predict(seen, mask=np.ones(choices + 1))
     with pytest.raises(UserError, match="leaves observation 0 no legal action"):

@@ -4,9 +4,9 @@
 
 The scale is the running standard deviation of the discounted sum of a row's surprise, over all ranks, as of the rollout
 before (arXiv:1810.12894, 2.4): what is new stays large beside what was new, whatever its units. The first rollout only
-measures it, and has no bonus. The sum is one stream
-of reward with one critic, so a bonus is episodic: what a true end cuts off is worth nothing, whether it was score or
-surprise, and where time runs out both are bootstrapped. Scores never see it.
+measures it, and has no bonus. The sum is one stream of reward with one critic, so a bonus is episodic: what a true end
+cuts off is worth nothing, whether it was score or surprise, and where time runs out both are bootstrapped. Scores never
+see it.
 """
 
 from __future__ import annotations

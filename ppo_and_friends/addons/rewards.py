@@ -56,6 +56,8 @@ class RewardScaler:
 
 
 class Scaler(Addon):
+    """Divides rewards `[T, N]` as `RewardScaler` says."""
+
     recordable = True
     place = SETTINGS
     running: Tensor  # the discounted return of each row so far, [N]

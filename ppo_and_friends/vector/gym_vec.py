@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree, Views, as_tree
-from ppo_and_friends.vector.gym_masks import MASK, without_mask
+from ppo_and_friends.vector.gym_masks import MASK, flat_flags, without_mask
 from ppo_and_friends.vector.spaces import Layout
 
 
@@ -105,7 +105,7 @@ class GymVec:
         """The flags `[1, K]` that come inside an observation; None where there are none."""
         if not self.spec.groups[0].mask or not isinstance(observation, dict) or MASK not in observation:
             return None
-        return torch.from_numpy(np.atleast_2d(np.asarray(observation[MASK]))) != 0
+        return torch.from_numpy(flat_flags(observation[MASK]) != 0).unsqueeze(0)
 
     def encode(self, observation: Any) -> tuple[Tree, bool]:
         """An observation as Gymnasium gives it, or a batch of them with one more leading axis (spaces without

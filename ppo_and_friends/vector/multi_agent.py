@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree
-from ppo_and_friends.vector.gym_masks import MASK
+from ppo_and_friends.vector.gym_masks import MASK, flat_flags
 
 CriticView = Literal["own", "joined", "state", "agent_state"]
 
@@ -163,7 +163,7 @@ class Seat:
         if not self.member.masked:
             return None
         values = map(self.read, self._values(observation)[0])
-        return torch.stack([torch.as_tensor(np.ravel(self.member.split(value)[1]) != 0) for value in values])
+        return torch.stack([torch.from_numpy(flat_flags(self.member.split(value)[1]) != 0) for value in values])
 
     def flags(self, mask: Any) -> Any:
         """Flags of legal actions `[K]` or `[B, K]`, told beside observations, as the rows are given them."""

@@ -123,7 +123,7 @@ def _join(key: str, name: Any) -> str:
 
 
 def _is_part_of(key: str, names: tuple[str, ...]) -> bool:
-    return any(key == name or key.startswith(_join(name, "")) for name in names)
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def _without(space: Space[Any], hidden: tuple[str, ...], environment: str) -> Space[Any]:
