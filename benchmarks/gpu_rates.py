@@ -10,8 +10,8 @@ step       the environment with random actions: one graph; and called from Pytho
 inference  the policy's random actions and the environment's step, one graph
 training   whole iterations as a run does them; "the rest" is an iteration without its steps of inference
 memory     of the device, after training, beyond what was in use before
-first      seconds from a process's start to the end of its first iteration, with every compiler's cache empty, and
-           again with what that left
+first      seconds from a process's start to the end of its first iteration, with every compiler's cache empty
+           (Python's too), and again with what that left
 
 Called again, it does what gpu_rates.csv and gpu_starts.csv have no row of.
 """
@@ -141,7 +141,8 @@ def jobs(options: argparse.Namespace, kind: str) -> Iterator[common.Job]:
     def starts(task: str, rows: int) -> Callable[[float], common.Row | None]:
         def both(left: float) -> common.Row:
             with tempfile.TemporaryDirectory() as folder:
-                caches = common.fresh_caches(Path(folder))
+                caches = common.fresh_caches(Path(folder)) | {"PYTHONPYCACHEPREFIX": folder}
+                caches |= {"PYTHONDONTWRITEBYTECODE": ""}  # where packages lie uncompiled, as pip leaves none
                 found = {}
                 for which in ("cold", "warm"):
                     began = time.time()

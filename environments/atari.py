@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ppo_and_friends.config import BodyConfig, Experiment, NetConfig, PPOConfig
+from typing import Any
+
+from ppo_and_friends.config import BodyConfig, EvaluationConfig, Experiment, NetConfig, PPOConfig
 from ppo_and_friends.registry import experiment
-from ppo_and_friends.schedules import constant, linear
+from ppo_and_friends.schedules import linear
 
 GAMES = PPOConfig(
     lr=linear(2.5e-4, 0.0),
@@ -12,14 +14,17 @@ GAMES = PPOConfig(
     steps_total=1024,
     epochs=4,
     minibatches=4,
-    entropy_weight=constant(0.01),
+    entropy_weight=linear(0.01, 0.0),
     reward_clip=(-1.0, 1.0),
     normalize_observations=False,
     normalize_rewards=False,
     max_grad_norm=0.5,
 )
 """OpenAI's settings (arXiv:1707.06347, as rl-baselines3-zoo has them), rewards to their signs:
-16 games x 64 steps, as many samples as its 8 x 128."""
+16 games x 64 steps, as many samples as its 8 x 128. The entropy bonus falls to 0 with the step size: with a constant
+one Pong's policy stayed close to random where nothing is at stake (entropy 1.55 of 1.79), and lost points by it."""
+SAMPLED = EvaluationConfig(sample=True)
+"""A policy that always does the same may wait for ever for a ball that it must serve itself."""
 
 
 def screens() -> NetConfig:
@@ -31,21 +36,24 @@ def screens() -> NetConfig:
 def breakout_pixels() -> Experiment:
     """Break a wall with a ball, seen on the last four screens.
 
-    Not scored yet: one run had a return of 121 while training, after 3 M of its 10 M steps.
+    With a constant entropy bonus one run had a mean return of 392 while training, after 8.4 M steps and 27 minutes on
+    an H200, where it was ended.
     """
     from ppo_and_friends.vector.atari import AtariEnv
 
-    return Experiment(
-        env=AtariEnv(game="breakout"), num_timesteps=10_000_000, envs_per_proc=16, ppo=GAMES, net=screens()
-    )
+    return _game(AtariEnv(game="breakout"), screens())
 
 
 @experiment("PongPixels")
 def pong_pixels() -> Experiment:
-    """Table tennis to 21 points, seen on the last four screens. Not scored yet."""
+    """Table tennis to 21 points, seen on the last four screens.
+
+    With a constant entropy bonus one run had a mean return of 19.1 while training at best, after 3.2 M steps and 14
+    minutes on an H200, and 18.1 at its end after 6 M.
+    """
     from ppo_and_friends.vector.atari import AtariEnv
 
-    return Experiment(env=AtariEnv(game="pong"), num_timesteps=10_000_000, envs_per_proc=16, ppo=GAMES, net=screens())
+    return _game(AtariEnv(game="pong"), screens())
 
 
 @experiment("BreakoutRAM")
@@ -55,10 +63,9 @@ def breakout_ram() -> Experiment:
     from ppo_and_friends.vector.gym_vec import GymEnv
 
     body = BodyConfig(hidden=(256, 256), activation="relu")
-    return Experiment(
-        env=GymEnv(id="Breakout (memory)", kwargs={"game": "breakout"}, factory=RamGame),
-        num_timesteps=10_000_000,
-        envs_per_proc=16,
-        ppo=GAMES,
-        net=NetConfig(actor=body, critic=body),
-    )
+    env = GymEnv(id="Breakout (memory)", kwargs={"game": "breakout"}, factory=RamGame)
+    return _game(env, NetConfig(actor=body, critic=body))
+
+
+def _game(env: Any, net: NetConfig) -> Experiment:
+    return Experiment(env=env, num_timesteps=10_000_000, envs_per_proc=16, ppo=GAMES, net=net, evaluation=SAMPLED)

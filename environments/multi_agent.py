@@ -99,7 +99,7 @@ def simple_spread() -> Experiment:
 
     return Experiment(
         env=MultiAgentEnv(id="mpe2.simple_spread_v3"),
-        num_timesteps=4_000_000,
+        num_timesteps=10_000_000,
         envs_per_proc=32,
         ppo=PARTICLES,
         net=net(64, 64),

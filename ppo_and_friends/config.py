@@ -235,7 +235,7 @@ def check_ppo(ppo: PPOConfig) -> None:
     for name in ("epochs", "minibatches", "steps_total"):
         _require(getattr(ppo, name) >= 1, f"ppo.{name}", getattr(ppo, name), "1 or more")
     for name in ("steps_per_row", "max_ts_per_ep", "target_kl", "value_weight", "bounds_weight", "soft_bound"):
-        _require(getattr(ppo, name) >= 0, f"ppo.{name}", getattr(ppo, name), "0 or more")
+        _require(0 <= getattr(ppo, name) < math.inf, f"ppo.{name}", getattr(ppo, name), "0 or more, and finite")
     for name in ("gamma", "gae_lambda"):
         _require(0 <= getattr(ppo, name) <= 1, f"ppo.{name}", getattr(ppo, name), "between 0 and 1")
     for name in ("value_clip", "max_grad_norm", "stop_kl", "observation_clip", "adam_eps"):

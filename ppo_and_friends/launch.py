@@ -53,7 +53,8 @@ def detect(environ: Mapping[str, str]) -> Launcher:
     if "PMI_SIZE" in environ:
         # MPI_LOCALNRANKS tells MPICH's process manager from srun --mpi=pmi2 and others that speak PMI for any library
         family: Family = "MPICH" if "MPI_LOCALNRANKS" in environ else "unknown"
-        name = "MPICH's mpirun" if family == "MPICH" else "a PMI launcher"
+        stranger = "srun" if "SLURM_STEP_NUM_TASKS" in environ else "a PMI launcher"
+        name = "MPICH's mpirun" if family == "MPICH" else stranger
         return _launcher(environ, name, "PMI_SIZE", "PMI_RANK", family)
     if "SLURM_STEP_NUM_TASKS" in environ:
         return _launcher(environ, "srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "unknown")

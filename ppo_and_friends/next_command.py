@@ -11,7 +11,7 @@ from pathlib import Path
 from ppo_and_friends import registry
 from ppo_and_friends.config import Experiment, RunConfig
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.launch import TORCHRUN_VARIABLE
+from ppo_and_friends.launch import TORCHRUN_VARIABLE, detect
 from ppo_and_friends.run_state import directory_of
 from ppo_and_friends.serialize import to_plain
 
@@ -37,10 +37,18 @@ def launched(ranks: int, command: str) -> str:
     if ranks == 1:
         return command
     if TORCHRUN_VARIABLE not in os.environ:
-        return f"mpirun -n {ranks} {command}"
+        return f"{_starter()} -n {ranks} {command}"
     script = command.removeprefix("python ")
     options = "" if script != command else "--no-python "
     return f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} {options}{script}"
+
+
+def _starter() -> str:
+    """mpirun, or srun as it was asked to speak to MPI."""
+    if detect(os.environ).name == "srun":
+        kind = os.environ.get("SLURM_MPI_TYPE", "")
+        return f"srun --mpi={kind}" if kind else "srun"
+    return "mpirun"
 
 
 def settings_flags(reference: str, experiment: Experiment, run: RunConfig) -> tuple[str, ...]:

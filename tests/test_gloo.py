@@ -99,6 +99,23 @@ def test_torchrun_is_found_inside_srun(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launched(1, "python main.py -e Ant") == "python main.py -e Ant"
 
 
+@pytest.mark.parametrize(
+    ("variables", "starter"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "0", "SLURM_MPI_TYPE": "pmix"}, "srun --mpi=pmix"),
+        ({"SLURM_STEP_NUM_TASKS": "8", "PMI_SIZE": "8", "PMI_RANK": "0", "SLURM_MPI_TYPE": "pmi2"}, "srun --mpi=pmi2"),
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "0"}, "srun"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "PMI_SIZE": "8", "PMI_RANK": "0", "MPI_LOCALNRANKS": "4"}, "mpirun"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_RANK": "0"}, "mpirun"),
+    ],
+)
+def test_the_next_command_has_the_launcher_of_this_one(
+    variables: dict[str, str], starter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", variables)
+    assert launched(8, "python main.py -e Ant") == f"{starter} -n 8 python main.py -e Ant"
+
+
 def test_only_torchruns_first_rank_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in TORCHRUNS.items():
         monkeypatch.setenv(name, value)
