@@ -2,7 +2,10 @@
 
 The tasks and their rewards are those of mujoco.py. Isaac Gym's recipe (arXiv:2108.10470) for many worlds: short
 rollouts, few and large minibatches, a step size that follows the KL divergence; with this project's normalisers. The
-two pendulums and Swimmer have none of their own: they are solved in minutes on a CPU. Not scored yet.
+two pendulums and Swimmer have none of their own: they are solved in minutes on a CPU. Returns while training, of one
+seed each on an H200: Ant 6750 after 30 M steps (182 s), HalfCheetah 10 165 after 40 M (57 s), Walker2d 4196 after 30 M
+(115 s), Humanoid 8394 after 20 M (147 s). Hopper had 3306 after 11 M and lost it: 959 after 30 M. HumanoidStandup is
+not scored yet.
 """
 
 from __future__ import annotations
