@@ -66,6 +66,12 @@ SECTIONS = {
         "Policies that learned a game by self-play against players that do not learn, each seat in half of the games. "
         "A round is a seed.",
     ),
+    "spread": (
+        "SimpleSpread as the MAPPO paper has it",
+        "`python benchmarks/spread.py STATE...`",
+        "Mean returns of a team on landmarks nearer to the middle, and the same as the paper (arXiv:2103.01955) counts "
+        "them, where about -120 is published. A round is a seed.",
+    ),
     "collector": ("Collector", "`python benchmarks/collector.py`", "Stepping and recording, beside the bare engine."),
 }
 SCORES = ("Scores", "`python benchmarks/scores.py NAME...`", "Whole deterministic episodes after training.")
