@@ -19,8 +19,8 @@ class Collector:
         self.env, self.groups, self.steps, self.soft_resets, self.seed = env, groups, steps, soft_resets, seed
         self.started = False
         self.resets = 0
-        self.taken = 0  # steps of each row since the beginning of the run
-        self.seconds: dict[str, float] = {}  # of the last rollout, by what they went to
+        self.taken = 0  # steps of each row since the beginning of the run, counted by whoever collects
+        self.seconds: dict[str, float] = {}  # of the last rollout, by what they went to; a recorded one tells nothing
 
     def _start(self) -> None:
         if self.started and self.soft_resets:
@@ -57,7 +57,6 @@ class Collector:
             spent[0] += acted - start
             spent[1] += stepped - acted
             spent[2] += perf_counter() - stepped
-        self.taken += steps
         self.seconds = dict(zip(("seconds_acting", "seconds_environment", "seconds_storing"), spent, strict=True))
         rollouts = [rows.rollout(steps) for rows in self.groups]
         if not self.env.spec.recordable:

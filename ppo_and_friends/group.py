@@ -32,6 +32,7 @@ from ppo_and_friends.targets import (
 from ppo_and_friends.types import GroupSpec
 
 EPISODES = 3  # entries of `Group.prepare`'s sums behind those of the advantages: episodes, their returns and lengths
+COUNT, ROWS, AGENTS = "count", "rows", "agents"  # what a named number is divided by: nothing, or steps of these
 
 
 class Group:
@@ -52,9 +53,9 @@ class Group:
         self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, *places, length=experiment.net.length)
         self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
         self.tracker, self.recent = EpisodeTracker(spec.environments, generator.device), RecentEpisodes()
-        logs = (*spec.logs, *(name for addon in self._addons() for name in addon.logs))
-        self.extra = SUMS + EPISODES + len(logs)
-        self._reported = [(name, name in spec.counts) for name in logs]
+        self._reported = [(name, COUNT if name in spec.counts else ROWS) for name in spec.logs]
+        self._reported += [(name, AGENTS) for addon in self._addons() for name in addon.logs]
+        self.extra = SUMS + EPISODES + len(self._reported)
         self.carry = self.net.critic_core.start(copies * spec.rows).to(generator.device)
 
     def _addons(self) -> list[Addon]:
@@ -105,7 +106,9 @@ class Group:
         if raw.restarted:
             self.tracker.restart()
         episodes = self.tracker.update(raw.raw_rewards, raw.ended, raw.active)
-        sums = torch.cat((advantage_sums(targets), episodes, rollout.logs.double().sum((0, 2))))
+        told, measured = rollout.logs.double().tensor_split([len(self.rows.spec.logs)], 1)
+        measured = measured * rollout.active.unsqueeze(1)
+        sums = torch.cat((advantage_sums(targets), episodes, told.sum((0, 2)), measured.sum((0, 2))))
         return rollout, targets, sums
 
     @torch.no_grad()
@@ -124,8 +127,10 @@ class Group:
 
     def report(self, sums: list[float], samples: int) -> dict[str, float]:
         """Metrics of a rollout of `samples` steps from the sums of all ranks."""
-        logs = zip(self._reported, sums[SUMS + EPISODES :], strict=True)
-        means = {f"rollout_{name}": value if counted else value / samples for (name, counted), value in logs}
+        there = max(1.0, sums[0] / self._copies())  # samples of agents that were there, the only ones add-ons measure
+        means = {}
+        for (name, per), value in zip(self._reported, sums[SUMS + EPISODES :], strict=True):
+            means[f"rollout_{name}"] = value / {COUNT: 1, ROWS: samples, AGENTS: there}[per]
         return {"explained_variance": explained_variance(sums[:SUMS])} | means
 
     def shared_state(self) -> dict[str, Any]:

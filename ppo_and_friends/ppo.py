@@ -122,7 +122,7 @@ class PPO:
         """Collect one rollout, learn from it, and say what happened: the same numbers on every rank."""
         if self.iteration == 0:
             self._seed_moments()
-        started = time.perf_counter()
+        started, self.collector.seconds = time.perf_counter(), {}
         progress = self.progress
         for group in self.groups:
             group.begin_iteration(progress)
@@ -145,10 +145,17 @@ class PPO:
             **self.players.episodes(),
             **metrics,
             **wishes,
-            **self.collector.seconds,
-            "seconds_targets": collected - started - sum(self.collector.seconds.values()),
-            "seconds_learning": time.perf_counter() - collected,
+            **self._phases(started, collected, time.perf_counter()),
         }
+
+    def _phases(self, started: float, collected: float, learned: float) -> dict[str, float]:
+        """Where the time of an iteration went. A GPU that replays a recorded rollout is still at it when Python has
+        gone on: then only the whole is known."""
+        spent = self.collector.seconds
+        if not spent:
+            return {"seconds_iterating": learned - started}
+        targets = collected - started - sum(spent.values())
+        return {**spent, "seconds_targets": targets, "seconds_learning": learned - collected}
 
     def eager_digest(self, rollouts: list[Rollout]) -> tuple[list[Batch], torch.Tensor]:
         """What each group learns from, and the sums of all ranks."""
@@ -166,12 +173,10 @@ class PPO:
     def _note(self, sums: torch.Tensor, steps: int) -> list[list[float]]:
         """Count a rollout of so many steps, and read its sums: those of each group."""
         self.timesteps += steps * self.experiment.envs_per_proc * self.comm.size
-        every, start = sums.tolist(), 0
-        parts = []
-        for group in self.groups:
-            parts.append(every[start : start + group.extra])
-            start += group.extra
-            group.recent.add(*parts[-1][SUMS : SUMS + EPISODES])
+        self.collector.taken += steps
+        parts = [own.tolist() for own in sums.cpu().split([group.extra for group in self.groups])]
+        for group, own in zip(self.groups, parts, strict=True):
+            group.recent.add(*own[SUMS : SUMS + EPISODES])
         return parts
 
     def _seed_moments(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from toys import BOX, Toy, experiment
 
 from ppo_and_friends.addons.base import Addon, Context
+from ppo_and_friends.addons.rewards import Scaler
 from ppo_and_friends.minibatch import Batch
 from ppo_and_friends.networks.net import Net
 from ppo_and_friends.ppo import PPO
@@ -68,7 +69,9 @@ def test_each_addon_finds_its_own_and_reports_means_over_samples_that_count() ->
         expected = float((steps * weights).sum() / weights.sum())
         name = "a" if offset == 1000 else "bb"
         assert metrics[f"{name}_steps"] == pytest.approx(expected) and metrics[f"{name}_absent"] == 0
-        assert metrics[f"rollout_{name}_log"] == offset + 7.5
+        there = ppo.groups[0].rows.active
+        ages = offset + torch.arange(len(there), dtype=torch.float64).unsqueeze(1)
+        assert metrics[f"rollout_{name}_log"] == pytest.approx(float((ages * there).sum() / there.sum()))
         assert spy.progress == [ppo.timesteps]
     assert metrics["rollout_luck"] > 0 and metrics["kl"] < 1
 
@@ -97,3 +100,22 @@ def test_what_an_action_led_to_is_before_the_reset(images: bool) -> None:
     for reached, after, *expected in zip(leaves(rollout.reached), following, *finals, strict=True):
         assert torch.equal(reached, torch.stack(expected))
         assert not torch.equal(reached, after), "which has the new starts"
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_the_return_that_scales_rewards_goes_on_from_rollout_to_rollout(soft: bool) -> None:
+    ppo = PPO(experiment(Toy(BOX, terminates=0.2, absent=0.3), rows=3, soft_resets=soft))
+    (scaler,) = (addon for addon in ppo.groups[0].addons if isinstance(addon, Scaler))
+    measured: list[Tensor] = []
+    scaler.moments.measure = lambda sums, weights: measured.append(sums.clone())  # type: ignore[method-assign]
+    total, gamma, expected = torch.zeros(3), ppo.experiment.ppo.gamma, []
+    context = Context(ppo.groups[0].net, ppo.comm, ppo.progress, ppo.generator)
+    for _ in range(3):
+        (rollout,) = ppo.collector.collect()
+        scaler.transform(rollout, context)
+        total = total if soft else torch.zeros(3)
+        for reward, active, ended in zip(rollout.rewards, rollout.active, rollout.ended, strict=True):
+            total = torch.where(active, reward, 0) + gamma * total
+            expected.append(total)
+            total = torch.where(ended, 0, total)
+    torch.testing.assert_close(torch.cat(measured), torch.stack(expected))

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from agent_toys import Blind, Crew
 from torch import Tensor
+from toys import experiment as toy_experiment
 
 from environments.compass import Compass
 from environments.tasks.walker2d import Walker2d
@@ -22,6 +24,7 @@ from ppo_and_friends.ppo import PPO
 from ppo_and_friends.rollout import Rollout
 from ppo_and_friends.types import ActionSpace, GroupSpec, Mirror, TensorSpec
 from ppo_and_friends.vector.gym_vec import GymEnv
+from ppo_and_friends.vector.multi_agent import MultiAgentEnv
 
 ROWS, STEPS, VIEWS = 3, 16, 8
 
@@ -137,10 +140,42 @@ def test_the_mirror_loss_is_zero_for_a_symmetric_policy_alone() -> None:
     (group,) = ppo.groups
     (addon,) = group.learner.addons
     weighed, loss = addon.loss(batch, group.net)
-    assert loss.shape == batch.weights.shape and loss.max() > 0 and torch.equal(weighed, loss)
+    assert loss.shape == batch.weights.shape and loss.max() > 0
+    heavier = MirrorLoss(weight=3.0).make(ppo.env.spec.groups[0])
+    assert torch.equal(weighed, loss) and torch.equal(heavier.loss(batch, group.net)[0], 3 * loss)
     for parameter in group.net.distribution.parameters():
         parameter.data.zero_()
     assert not addon.loss(batch, group.net)[1].any()
+
+
+class SeenBackwards(Crew):
+    """Whose clock might as well run backwards."""
+
+    def augment_observation(self, observation: np.ndarray) -> np.ndarray:
+        return np.stack([observation, observation * np.array([1, -1], np.float32)])
+
+
+@pytest.mark.parametrize("identities", [False, True])
+def test_agents_have_views_and_keep_their_identity_in_them(identities: bool) -> None:
+    env = MultiAgentEnv(id="Crew", factory=SeenBackwards, agent_ids=identities)
+    ppo = PPO(toy_experiment(env, addons=(Augment(),), minibatches=1, epochs=1))
+    views = ppo.env.spec.groups[0].views
+    assert views is not None and views.copies == 2
+    whose = [0.0, 1.0] if identities else []
+    assert views.of(torch.tensor([[1.0, 3.0, *whose]])).tolist() == [[[1, 3, *whose]], [[1, -3, *whose]]]  # type: ignore[union-attr]
+    metrics = ppo.iterate()
+    assert metrics["kl"] == pytest.approx(0, abs=1e-6) and len(ppo.groups[0].learner.flat.tail) >= 1
+
+
+def test_pictures_carry_no_identity() -> None:
+    env = MultiAgentEnv(id="Blind", factory=SeenTwice, agent_ids=True)
+    with pytest.raises(UserError, match="leave env.agent_ids off"):
+        env.make(1)
+
+
+class SeenTwice(Blind):
+    def augment_observation(self, observation: np.ndarray) -> np.ndarray:
+        return np.stack([observation, observation])
 
 
 class Bad(Compass):

@@ -127,6 +127,28 @@ def test_any_number_of_episodes(episodes: int) -> None:
     assert play(Countdown([3, 1, 2]), episodes).lengths == ((3, 1, 2) * 3)[:episodes]
 
 
+class Counting(Recorder):
+    """Whose state is how often it acted since its row's episode began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def start(self, rows: int) -> Tensor:
+        return torch.zeros(rows, 1)
+
+    def act(self, obs: Obs, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        state = state * ~first.unsqueeze(1)
+        self.seen.append((state.clone(), obs.actor))
+        return torch.zeros(len(state), 1, dtype=torch.int64), state + 1
+
+
+def test_memory_goes_on_from_step_to_step_and_ends_with_the_episode() -> None:
+    policy = Counting()
+    play(Countdown([2, 5, 3]), 6, policy=policy)
+    assert len(policy.seen) == 10 and all(torch.equal(state, clock) for state, clock in policy.seen)
+
+
 def test_stops_as_soon_as_the_quota_is_played() -> None:
     vec_env = Countdown([2, 30, 7])
     play(vec_env, 1)

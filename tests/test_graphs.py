@@ -24,7 +24,11 @@ ROWS = 64
 
 
 def contact_free(**changes: Any) -> Experiment:
-    whole = registry.build("IsaacCartpole")
+    return on_warp("IsaacCartpole", **changes)
+
+
+def on_warp(name: str, **changes: Any) -> Experiment:
+    whole = registry.build(name)
     env = replace(whole.env, simulator="warp")
     ppo = replace(whole.ppo, minibatches=4, epochs=3, normalize_rewards=True)
     return replace(whole, env=env, ppo=ppo, envs_per_proc=ROWS, **changes)
@@ -47,6 +51,7 @@ def test_recorded_iterations_are_those_of_plain_ones(compiled: str, addons: tupl
     parts = (recorded.collect, recorded.digest, recorded.groups[0].learner.epoch)
     assert len(said) == (compiled == "on"), said
     assert all(isinstance(part, Recorded) and part.graph is not None for part in parts)
+    assert recorded.collector.taken == plain.collector.taken and "seconds_iterating" in other[-1]
     torch.testing.assert_close(
         recorded.groups[0].learner.flat.values, plain.groups[0].learner.flat.values, rtol=1e-4, atol=1e-5
     )
@@ -109,8 +114,12 @@ def test_kept_arguments_are_the_same_objects_with_new_numbers() -> None:
 
 @pytest.mark.gpu
 @gpu
-def test_nothing_in_an_iteration_waits_for_the_gpu() -> None:
-    ppo, _, _ = trained(2, cuda_graphs="off")
+@pytest.mark.parametrize("name", ["IsaacCartpole", "IsaacAnt", "IsaacShadowHand"])
+def test_nothing_in_an_iteration_waits_for_the_gpu(name: str) -> None:
+    ppo = PPO(on_warp(name, compile="off", cuda_graphs="off"))
+    accelerate(ppo, print)
+    for _ in range(2):
+        ppo.iterate()
     ppo.env.sim.bind("qpos")[3] = torch.nan  # type: ignore[attr-defined]  # a world that breaks is masked, reset and counted
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
@@ -119,7 +128,8 @@ def test_nothing_in_an_iteration_waits_for_the_gpu() -> None:
         ppo.groups[0].learner.epoch(batches[0])
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert ppo.groups[0].report(sums.tolist(), 16 * ROWS)["rollout_simulation_failures"] == 1
+    samples = ppo.steps * ROWS
+    assert ppo.groups[0].report(sums.tolist(), samples)["rollout_simulation_failures"] == 1
     assert bool(ppo.groups[0].learner.flat.values.isfinite().all())
 
 

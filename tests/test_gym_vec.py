@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -259,3 +260,29 @@ def test_frame() -> None:
     frame = env.frame(1)
     assert frame.dtype == np.uint8 and frame.shape == (400, 600, 3) and frame.std() > 0
     env.close()
+
+
+class Cornered(gymnasium.Env):
+    """Has no legal action at the start of the episode number `episode`; episodes have one step."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(2)
+
+    def __init__(self, episode: int, render_mode: str | None = None) -> None:
+        self.episode, self.begun = episode, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.begun += 1
+        return np.zeros(1, np.float32), {"action_mask": np.full(2, self.begun != self.episode, np.int8)}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(1, np.float32), 0.0, True, False, {"action_mask": np.ones(2, np.int8)}
+
+
+def test_an_episode_that_begins_without_a_legal_action_is_refused() -> None:
+    for episode in (2, 3):  # the first reset asks whether there are flags
+        env = GymEnv("Cornered", factory=Cornered, kwargs={"episode": episode}).make(1)
+        with pytest.raises(
+            EnvironmentFailure, match="row 0, step 0 of its episode: action_mask leaves no legal action"
+        ):
+            env.reset(0)
+            env.step((torch.zeros(1, 1, dtype=torch.int64),))

@@ -241,6 +241,25 @@ def test_failures_name_agent_row_and_step(settings: dict[str, Any], message: str
         take(env)
 
 
+class Cornered(Crew):
+    """Has no legal action at the start of the episode number `episode`; episodes have one step."""
+
+    def __init__(self, episode: int, render_mode: str | None = None) -> None:
+        super().__init__(masks="info", length=1)
+        self.episode = episode
+
+    def _legal(self) -> np.ndarray:
+        return np.full(self.flags, len(self.seeds) != self.episode, np.int8)
+
+
+def test_an_episode_that_begins_without_a_legal_action_is_refused() -> None:
+    for episode in (2, 3):  # the first reset reads the spaces
+        env = MultiAgentEnv("Cornered", factory=Cornered, kwargs={"episode": episode}).make(1)
+        with pytest.raises(EnvironmentFailure, match="ann, row 0, step 0 of its episode: action_mask leaves no legal"):
+            env.reset(0)
+            take(env)
+
+
 def test_a_view_of_the_critic_that_there_is_not() -> None:
     with pytest.raises(UserError, match="env.critic is 'joint'; give one of own, joined, state, agent_state"):
         MultiAgentEnv("Crew", critic="joint")  # type: ignore[arg-type]

@@ -96,6 +96,18 @@ RESUMABLE = {
 }
 
 
+def test_what_a_recorded_rollout_cannot_tell_is_counted_and_timed_outside() -> None:
+    """A replay runs none of the collector's Python."""
+    ppo = PPO(experiment(Toy(BOX)))
+    eager = ppo.iterate()
+    assert {"seconds_acting", "seconds_targets", "seconds_learning"} < set(eager)
+    taken, rollouts = ppo.collector.taken, ppo.collect()
+    ppo.collect = lambda: rollouts
+    replayed = ppo.iterate()
+    assert [name for name in replayed if name.startswith("seconds")] == ["seconds_iterating"]
+    assert ppo.collector.taken == taken + ppo.steps
+
+
 def saved(ppo: PPO) -> tuple[dict[str, Any], dict[str, Any]]:
     """Both states through a file, loaded as safely as a user's are."""
     file = io.BytesIO()

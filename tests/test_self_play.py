@@ -58,6 +58,14 @@ def test_the_learner_changes_seats_with_every_episode() -> None:
         assert seen(steps)[0] == following and seen(steps)[1] == [[1 - seat, 0] for seat, _ in following]
 
 
+def test_a_reset_seats_all_as_at_the_beginning() -> None:
+    env = SelfPlay(crew(length=2)).make(2)
+    for _ in range(2):
+        assert env.reset(0)[0].actor[:, 0].tolist() == [0, 1]  # type: ignore[call-overload]
+        act(env, 2)
+        act(env, 2)
+
+
 def test_actions_go_to_the_agent_that_the_seat_is() -> None:
     env = SelfPlay(crew(length=2)).make(2)
     env.reset(0)

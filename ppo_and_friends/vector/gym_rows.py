@@ -140,6 +140,8 @@ class Rows:
             env.action_space.seed(number)
             self._reset_row(row, number)
         self._check()
+        if self._legal:
+            self._check_mask()
 
     def step(self, actions: np.ndarray) -> bool:
         """Step every row with `[rows, columns]` actions; True when a row was cut (only then is `final` written)."""

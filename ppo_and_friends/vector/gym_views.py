@@ -1,4 +1,4 @@
-"""Views of observations by a Gymnasium environment's own method `augment_observation`."""
+"""Views of observations by an environment's own method `augment_observation`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ppo_and_friends.vector.spaces import Layout
 
 METHOD = "augment_observation"
 PROBES = 3
+Method = Callable[[np.ndarray], Any]
 
 
 def views_of(env: gymnasium.Env[Any, Any], name: str, layout: Layout) -> Views | None:
@@ -28,15 +29,24 @@ def views_of(env: gymnasium.Env[Any, Any], name: str, layout: Layout) -> Views |
     Raises:
         UserError: the method raises, changes its first view, or gives other numbers of views.
     """
-    if not env.has_wrapper_attr(METHOD):
-        return None
-    space = env.observation_space
-    if not isinstance(space, Box) or layout.parts[0].shape not in (space.shape, (prod(space.shape),)):
+    return views_by(env.get_wrapper_attr(METHOD), name, layout) if env.has_wrapper_attr(METHOD) else None
+
+
+def views_by(method: Method, name: str, layout: Layout, identities: int = 0) -> Views:
+    """What a method makes of each observation, in all of which an agent keeps its identity: the last so many columns.
+
+    Raises:
+        UserError: as `views_of` does, or there are identities beside an image.
+    """
+    space, (part, *_) = layout.space, layout.parts
+    if not isinstance(space, Box) or part.shape not in (space.shape, (prod(space.shape),)):
         raise UserError(
             f"{name} has a method {METHOD}, which is for observations of a Box, images with their channels first; it "
             f"observes {space}."
         )
-    method, samples = env.get_wrapper_attr(METHOD), copy.deepcopy(space)
+    if identities and len(part.shape) > 1:
+        raise UserError(f"{name} has views of images, which carry no identities: leave env.agent_ids off.")
+    samples = copy.deepcopy(space)
     samples.seed(0)
     try:
         found = [_checked(method, samples.sample(), name) for _ in range(PROBES)]
@@ -53,15 +63,18 @@ def views_of(env: gymnasium.Env[Any, Any], name: str, layout: Layout) -> Views |
         (tensor,) = leaves(observation)
         if not len(tensor):
             return tensor.new_zeros(copies, *tensor.shape)
-        arrays = tensor.cpu().numpy().reshape(-1, *space.shape)
+        columns = tensor.shape[1] - identities
+        shown, whose = tensor[:, :columns], tensor[:, columns:]
+        arrays = shown.cpu().numpy().reshape(-1, *space.shape)
         views = [_checked(method, array, name, copies) for array in arrays]
-        made = np.stack(views, 1).astype(arrays.dtype, copy=False).reshape(copies, *tensor.shape)
-        return torch.from_numpy(made).to(tensor.device)
+        made = np.stack(views, 1).astype(arrays.dtype, copy=False).reshape(copies, *shown.shape)
+        found = torch.from_numpy(made).to(tensor.device)
+        return torch.cat((found, whose.expand(copies, *whose.shape)), 2) if identities else found
 
     return Views(copies, of)
 
 
-def _checked(method: Callable[[np.ndarray], Any], observation: np.ndarray, name: str, copies: int = 0) -> np.ndarray:
+def _checked(method: Method, observation: np.ndarray, name: str, copies: int = 0) -> np.ndarray:
     views = np.asarray(method(observation.copy()))
     wanted = copies or max(1, len(views) if views.ndim else 1)
     if views.shape != (wanted, *observation.shape):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ppo_and_friends.errors import UserError
-from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree
+from ppo_and_friends.types import GroupSpec, Obs, Spec, Step, Tree, Views
 from ppo_and_friends.vector.gym_masks import MASK, flat_flags
+from ppo_and_friends.vector.gym_views import METHOD, views_by
 
 CriticView = Literal["own", "joined", "state", "agent_state"]
 
@@ -90,6 +91,7 @@ class MultiAgentVec:
                     name=interface.name,
                     symmetric=not interface.critic_parts,
                     agents=tuple(str(member.agent) for member in interface.members),
+                    views=_views(backend.envs[0], backend.name, interface),
                 )
             )
         pace = float(getattr(backend.envs[0], "metadata", {}).get("render_fps") or Spec.steps_per_second)
@@ -184,6 +186,13 @@ class Seat:
     def decode(self, actions: np.ndarray) -> list[Any]:
         """Each row of `[B, columns]` as the environment takes it."""
         return self.member.actions.decode(actions)
+
+
+def _views(env: Any, name: str, interface: Any) -> Views | None:
+    """By the environment's method for the observation of any of its agents."""
+    method = getattr(env, METHOD, None)
+    identities = len(interface.members) if interface.ids else 0
+    return None if method is None else views_by(method, name, interface.members[0].layout, identities)
 
 
 def _steps(side: Any, log: dict[str, Tensor]) -> tuple[Step, Step]:
