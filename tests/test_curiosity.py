@@ -135,6 +135,20 @@ def test_novelty_is_the_error_of_what_was_told() -> None:
     assert addon.error((torch.randn(4, 3, 5),)).flatten().tolist() == pytest.approx(12 * [(4 + 1) / 2])
 
 
+@torch.no_grad()
+def test_novelty_is_measured_by_who_was_there_and_has_an_end() -> None:
+    group, spec = bonus_group(RND())
+    addon: Any = group.addons[0]
+    rollout = recorded(group.net, spec, STEPS, slice(0, 3), 3, seed=1, absent=0.3)
+    addon.surprise(rollout, Context(group.net, SoloComm(), Progress(0, 1), group.generator))
+    (moments,) = addon.moments
+    moments.absorb()
+    (reached,) = addon.extras(rollout, None)
+    torch.testing.assert_close(moments.mean, reached[rollout.active].double().mean(0))
+    far, farther = (addon.error((torch.full((1, *reached.shape[2:]), 10.0**power),)) for power in (4, 6))
+    assert torch.equal(far, farther)
+
+
 @pytest.mark.parametrize("config", [ICM(lr=0.01, encoder=BODY), RND(lr=0.01)], ids=["ICM", "RND"])
 @pytest.mark.parametrize("toy", [Toy(BOX, absent=0.3), Toy(DISCRETE, images=True, truncates=0.3)], ids=["box", "image"])
 def test_reward_and_training_look_at_the_same(toy: Toy, config: Any) -> None:
