@@ -23,6 +23,7 @@ TEAM = PPOConfig(
     normalize_values=True,
 )
 PARTICLES = replace(TEAM, epochs=10, minibatches=2, steps_per_row=75)  # episodes of 25 steps
+PARTICLES_NET = replace(net(64, 64), chunk_length=25)  # for --net.core
 
 
 @experiment("LevelBasedForaging")
@@ -102,7 +103,7 @@ def simple_spread() -> Experiment:
         num_timesteps=10_000_000,
         envs_per_proc=32,
         ppo=PARTICLES,
-        net=net(64, 64),
+        net=PARTICLES_NET,
         addons=(TeamReward(),),
         evaluation=EvaluationConfig(every=10, episodes=100),
     )
@@ -110,7 +111,11 @@ def simple_spread() -> Experiment:
 
 @experiment("SimpleTag")
 def simple_tag() -> Experiment:
-    """Three hunters share a policy and catch a faster prey; each touch is 10 to all of them, -10 to it."""
+    """Three hunters share a policy and catch a faster prey; each touch is 10 to all of them, -10 to it.
+
+    One seed: hunters scored 96.6 together, which is 3.2 touches, and the prey -37.4, of which 32 are touches, in 100 test
+    episodes after 4 M steps.
+    """
     from ppo_and_friends.vector.multi_agent import MultiAgentEnv
 
     return Experiment(
@@ -118,7 +123,7 @@ def simple_tag() -> Experiment:
         num_timesteps=4_000_000,
         envs_per_proc=32,
         ppo=PARTICLES,
-        net=net(64, 64),
+        net=PARTICLES_NET,
         evaluation=EvaluationConfig(every=10, episodes=100),
     )
 

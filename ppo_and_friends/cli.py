@@ -123,6 +123,12 @@ def _defaults(words: Words) -> tuple[str, Mapping[str, Any], Experiment]:
     plain: Mapping[str, Any] = {}
     if file:
         saved_reference, plain, _ = read_config(file)
+        names = [name.rpartition(":")[2].casefold() for name in (reference, saved_reference)]
+        if reference and names[0] != names[1]:
+            raise UserError(
+                f"{file} has the settings of {saved_reference}, its environment among them, and -e says {reference}: "
+                "leave -e out, or --config."
+            )
         reference = reference or saved_reference
     if not reference:
         return "", {}, Experiment(env=None)

@@ -259,7 +259,11 @@ def steps_per_row(experiment: Experiment, rows: int) -> int:
 def check_experiment(experiment: Experiment, rows: int) -> None:
     """Raise UserError where settings do not fit together. `rows` counts all ranks."""
     if not isinstance(experiment.addons, tuple):
-        raise UserError(f"addons is {experiment.addons!r}, but must be a tuple: with one add-on, addons=(ICM(),).")
+        kind = type(experiment.addons).__name__
+        raise UserError(f"addons is one {kind}, but must be a tuple: with one add-on, addons=(ICM(),).")
+    for addon in experiment.addons:
+        if isinstance(addon, type):
+            raise UserError(f"addons has the class {addon.__name__} itself: give one that is made, {addon.__name__}().")
     _require(experiment.num_timesteps >= 1, "num_timesteps", experiment.num_timesteps, "1 or more")
     _require(experiment.envs_per_proc >= 1, "envs_per_proc", experiment.envs_per_proc, "1 or more")
     for name in ("every", "max_episode_steps"):

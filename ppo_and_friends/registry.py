@@ -166,6 +166,10 @@ def _named(launcher: Any, name: str, reference: str) -> Experiment:
             built = launcher()
         except UserError:
             raise
+        except ModuleNotFoundError as error:
+            from ppo_and_friends.vector.gym_make import missing_package
+
+            raise UserError(missing_package(reference, error)) from error
         except Exception as error:
             raise UserError(f"The launcher '{reference}' failed with {type(error).__name__}: {error}") from error
     if not isinstance(built, Experiment):

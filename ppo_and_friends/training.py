@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +17,7 @@ from ppo_and_friends.config import RunConfig
 from ppo_and_friends.display import first_lines
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
+from ppo_and_friends.launch import THREAD_VARIABLES
 from ppo_and_friends.logger import Logger, NullLogger
 from ppo_and_friends.next_command import command, launched, settings_flags
 from ppo_and_friends.provenance import provenance
@@ -62,6 +65,7 @@ class Training:
         """Train; returns the exit code: 0, or 128 + the signal that stopped it."""
         ppo = self.ppo
         with ExitStack() as stack:
+            stack.enter_context(one_thread())
             signal = stack.enter_context(stop_signals(ppo.comm.abort, saved=ppo.run is not None))
             check_view(ppo.env, self.options)
             if self.writes:
@@ -281,9 +285,25 @@ class Training:
         if stopped:
             print(f"Stopped at {self.ppo.timesteps} timesteps and saved. To go on: {self._resuming()}")
         else:
-            evaluating = command(self.ppo.reference, self.options, "--num_test_runs", "20")
+            sampled = ("--test_explore",) * self.ppo.experiment.evaluation.sample
+            evaluating = command(self.ppo.reference, self.options, "--num_test_runs", "20", *sampled)
             print(f"Done: {self.ppo.timesteps} timesteps. To evaluate: {evaluating}")
         return code
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread, unless the user's environment says otherwise: more slow small networks down.
+
+    A command line sees to it before torch starts; a run from Python comes when it is imported already.
+    """
+    before = torch.get_num_threads()
+    if not any(variable in os.environ for variable in THREAD_VARIABLES):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def evaluation_seed(seed: int, iteration: int) -> int:

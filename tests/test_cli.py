@@ -202,6 +202,15 @@ def test_a_config_file_gives_settings_and_the_command_line_wins(
     assert made == dataclasses.replace(saved, ppo=PPOConfig(gamma=0.7, epochs=3))
 
 
+def test_settings_of_one_experiment_are_not_for_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"environment": "mine.py:Cheetah", "experiment": to_plain(CHEETAH)}))
+    assert cli.main(["--config", str(file), "-e", "Cart"]) == 2
+    assert (
+        "has the settings of mine.py:Cheetah, its environment among them, and -e says Cart" in capsys.readouterr().err
+    )
+
+
 def test_printed_settings_set_themselves(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     line = "-e Cheetah --ppo.gamma 0.7 --net.critic.hidden --net.actor.hidden 8 --addons.0.ctrl_cost_weight 2 --num_test_runs 4"
     assert cli.main([*line.split(), "--print_config"]) == 0

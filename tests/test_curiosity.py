@@ -287,5 +287,7 @@ def test_a_weight_that_is_a_number_is_told_to_be_a_schedule() -> None:
 
 
 def test_one_add_on_is_a_tuple_too() -> None:
-    with pytest.raises(UserError, match="addons is ICM.* but must be a tuple"):
+    with pytest.raises(UserError, match="addons is one ICM, but must be a tuple"):
         PPO(experiment(Toy(BOX), addons=ICM()))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"addons has the class ICM itself: give one that is made, ICM\(\)"):
+        PPO(experiment(Toy(BOX), addons=(ICM,)))

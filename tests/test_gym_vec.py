@@ -262,6 +262,13 @@ def test_frame() -> None:
     env.close()
 
 
+def test_a_class_is_no_id() -> None:
+    with pytest.raises(
+        UserError, match=r'The id of GymEnv is Cornered, .* give GymEnv\("Cornered", factory=Cornered\)'
+    ):
+        GymEnv(Cornered).make(1)  # type: ignore[arg-type]
+
+
 class Cornered(gymnasium.Env):
     """Has no legal action at the start of the episode number `episode`; episodes have one step."""
 

@@ -265,6 +265,11 @@ def test_a_view_of_the_critic_that_there_is_not() -> None:
         MultiAgentEnv("Crew", critic="joint")  # type: ignore[arg-type]
 
 
+def test_groups_are_a_dict() -> None:
+    with pytest.raises(UserError, match="env.groups is 'wolves'; give names of agents and of their groups"):
+        MultiAgentEnv("Crew", groups="wolves")  # type: ignore[arg-type]
+
+
 def test_what_is_no_picture_is_one_sentence() -> None:
     env = crew().make(1)
     env._backend.envs[0].render = lambda: None  # type: ignore[attr-defined]

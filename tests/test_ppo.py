@@ -19,8 +19,9 @@ from toys import BODY, BOX, DISCRETE, MULTI_BINARY, MULTI_DISCRETE, NET, Toy, ex
 from ppo_and_friends import objective
 from ppo_and_friends.addons.icm import ICM
 from ppo_and_friends.addons.rnd import RND
-from ppo_and_friends.config import Experiment, NetConfig
+from ppo_and_friends.config import EvaluationConfig, Experiment, NetConfig, RunConfig
 from ppo_and_friends.errors import UserError
+from ppo_and_friends.launch import THREAD_VARIABLES
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.schedules import constant, linear
 from ppo_and_friends.vector.gym_vec import GymEnv
@@ -274,6 +275,31 @@ def test_values_of_observations_as_they_come_seed_nothing() -> None:
     assert all(float(moments.count) == ppo.timesteps > 0 for moments in group.seeded_moments())
     ppo.iterate()
     assert float(group.net.value_norm.mean.abs()) < 100
+
+
+def test_a_run_from_python_computes_in_one_thread_and_leaves_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    before = torch.get_num_threads()
+    for variable in THREAD_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    torch.set_num_threads(2)
+    try:
+        made = PPO(experiment(Toy(BOX)))
+        made.learn(lambda ppo, metrics: counts.append(torch.get_num_threads()) or True)
+        assert counts == [1] and torch.get_num_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        made.learn(lambda ppo, metrics: counts.append(torch.get_num_threads()) or True)
+        assert counts[1] == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_command_that_tests_samples_where_evaluations_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampled = EvaluationConfig(every=0, sample=True)
+    PPO(replace(experiment(Toy(BOX)), evaluation=sampled), RunConfig(state_path=str(tmp_path))).learn()
+    assert capsys.readouterr().out.splitlines()[-1].endswith("--num_test_runs 20 --test_explore")
 
 
 def test_the_global_generators_of_a_caller_go_on() -> None:

@@ -30,6 +30,9 @@ number = 3
 
 def broken():
     raise KeyError("colour")
+
+def needy():
+    import no_such_package.part
 """
 
 
@@ -99,6 +102,7 @@ def test_a_file_gives_a_function_or_an_experiment(launcher: str) -> None:
         (":my_tusk", r"has no 'my_tusk': did you mean .*mine\.py:my_task"),
         (":number", "gives a int, but must be a function that returns an Experiment"),
         (":broken", "failed with KeyError: 'colour'"),
+        (":needy", 'needs the package no_such_package; install it with `pip install "no_such_package"`'),
         ("", "is a file: write .*mine.py:NAME"),
     ],
 )

@@ -38,6 +38,13 @@ PACKAGES = {
 }
 
 
+def check_id(given: Any, kind: str) -> None:
+    """Raise UserError where an environment's `id` is no text, as where a class is given in its place."""
+    if not isinstance(given, str):
+        name = getattr(given, "__name__", type(given).__name__)
+        raise UserError(f'The id of {kind} is {name}, which is no text: give {kind}("{name}", factory={name}).')
+
+
 def make_environment(
     name: str,
     kwargs: dict[str, Any],

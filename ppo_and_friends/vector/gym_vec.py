@@ -46,13 +46,14 @@ class GymEnv:
             UserError: an unknown id, a missing package, settings or spaces that cannot be used.
             EnvironmentFailure: the first reset raises.
         """
-        from ppo_and_friends.vector.gym_make import make_environment
+        from ppo_and_friends.vector.gym_make import check_id, make_environment
         from ppo_and_friends.vector.gym_rows import Interface, Rows
         from ppo_and_friends.vector.gym_views import views_of
         from ppo_and_friends.vector.gym_workers import Workers
 
         if self.workers < 0:
             raise UserError(f"env.workers is {self.workers}; give 0 for this process, or the number of processes.")
+        check_id(self.id, "GymEnv")
         if isinstance(self.privileged, str):  # each of its letters would be taken for a name
             raise UserError(f"env.privileged is the text {self.privileged!r}: give a tuple, ({self.privileged!r},).")
 

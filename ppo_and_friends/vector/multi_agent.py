@@ -51,6 +51,8 @@ class MultiAgentEnv:
     def __post_init__(self) -> None:
         if self.critic not in get_args(CriticView):
             raise UserError(f"env.critic is {self.critic!r}; give one of {', '.join(get_args(CriticView))}.")
+        if not isinstance(self.groups, dict):
+            raise UserError(f"env.groups is {self.groups!r}; give names of agents and of their groups, as a dict.")
 
     def make(self, rows: int, threads: int = 1, render: bool = False) -> MultiAgentVec:
         """Build `rows` environments, each with all its agents.
@@ -62,7 +64,9 @@ class MultiAgentEnv:
         from ppo_and_friends.vector.agents_make import make_agents
         from ppo_and_friends.vector.agents_rows import AgentRows
         from ppo_and_friends.vector.agents_spaces import Settings, read_groups
+        from ppo_and_friends.vector.gym_make import check_id
 
+        check_id(self.id, "MultiAgentEnv")
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise UserError(f"env.max_episode_steps is {self.max_episode_steps}; give 1 or more.")
         build = partial(make_agents, self.id, self.kwargs, self.factory, render)
