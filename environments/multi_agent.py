@@ -113,8 +113,8 @@ def simple_spread() -> Experiment:
 def simple_tag() -> Experiment:
     """Three hunters share a policy and catch a faster prey; each touch is 10 to all of them, -10 to it.
 
-    One seed: hunters scored 96.6 together, which is 3.2 touches, and the prey -37.4, of which 32 are touches, in 100 test
-    episodes after 4 M steps.
+    One seed: hunters scored 96.6 together, which is 3.2 touches, and the prey -37.4, of which 32 are touches, in 100
+    test episodes after 4 M steps.
     """
     from ppo_and_friends.vector.multi_agent import MultiAgentEnv
 
