@@ -172,22 +172,24 @@ class Rows:
 
     def check(self, rollout: Rollout) -> None:
         """Raise EnvironmentFailure where a number is not finite. Waits for the device."""
-        parts: list[tuple[str, TensorSpec | None, Tensor]] = [("reward", None, rollout.rewards)]
-        after = rollout.obs.map(itemgetter(slice(1, None)))
-        for seen in (after,) if self.sparse else (after, rollout.final):
+        parts: list[tuple[str, int, TensorSpec | None, Tensor]] = []
+        for seen, before in ((rollout.obs, 1),) if self.sparse else ((rollout.obs, 1), (rollout.final, 0)):
             trees = [(self.spec.actor, seen.actor), (self.spec.critic, seen.critic)]
             for specs, tree in trees[:1] if self.spec.symmetric else trees:
-                parts += [("observation", spec, part) for spec, part in zip(specs, leaves(tree), strict=True)]
-        for what, spec, tensor in parts:
+                named = zip(specs, leaves(tree), strict=True)
+                parts += [("an observation", before, spec, part) for spec, part in named]
+        parts.append(("a reward", 0, None, rollout.rewards))  # last: what was seen may be why
+        for what, before, spec, tensor in parts:
             if tensor.dtype.is_floating_point and not tensor.sum().isfinite():
                 bad = (~tensor.isfinite()).nonzero()
                 if len(bad):
                     step, row, *column = bad[0].tolist()
                     key = f" ('{spec.key_of(column[0])}')" if spec is not None and len(column) == 1 else ""
-                    age = int(rollout.age[step, row])
+                    step -= before  # an observation follows a step, the first one none of this rollout
+                    where = f"in step {step} of the rollout, {int(rollout.age[step, row])} steps into its episode"
                     raise EnvironmentFailure(
-                        f"row {row} returned a {what}{key} that is not finite in step {step} of the rollout, "
-                        f"{age} steps into its episode: mend the environment or its action bounds."
+                        f"row {row} returned {what}{key} that is not finite {where if step >= 0 else 'to begin with'}: "
+                        "mend the environment or its action bounds."
                     )
 
     def state(self) -> dict[str, Any]:

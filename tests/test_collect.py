@@ -86,8 +86,20 @@ def test_a_number_that_is_not_finite_names_row_and_step(where: str) -> None:
         return (result._replace(**parts),)
 
     ppo.collector.env.step = spoil  # type: ignore[method-assign]
-    kind = "reward" if where == "reward" else "observation"
-    with pytest.raises(
-        EnvironmentFailure, match=f"^row 2 returned a {kind}.* is not finite in step 5 .*, 37 steps into"
-    ):
+    kind = "a reward" if where == "reward" else "an observation"
+    with pytest.raises(EnvironmentFailure, match=f"^row 2 returned {kind}.* is not finite in step 5 .*, 37 steps into"):
+        ppo.iterate()
+
+
+def test_a_first_observation_that_is_not_finite_is_named() -> None:
+    ppo = PPO(experiment(Toy(BOX)))
+    reset = ppo.env.reset
+
+    def spoiled(seed: int) -> tuple[Obs, ...]:
+        (obs,) = reset(seed)
+        bad = obs.actor.index_fill(0, torch.tensor([1]), math.nan)  # type: ignore[union-attr]
+        return (obs._replace(actor=bad, critic=bad),)
+
+    ppo.collector.env.reset = spoiled  # type: ignore[method-assign]
+    with pytest.raises(EnvironmentFailure, match="^row 1 returned an observation.* is not finite to begin with: mend"):
         ppo.iterate()
