@@ -142,7 +142,7 @@ def jobs(options: argparse.Namespace, kind: str) -> Iterator[common.Job]:
         def both(left: float) -> common.Row:
             with tempfile.TemporaryDirectory() as folder:
                 caches = common.fresh_caches(Path(folder)) | {"PYTHONPYCACHEPREFIX": folder}
-                caches |= {"PYTHONDONTWRITEBYTECODE": ""}  # where packages lie uncompiled, as pip leaves none
+                caches |= {"PYTHONDONTWRITEBYTECODE": ""}  # some machines forbid what pip would have left
                 found = {}
                 for which in ("cold", "warm"):
                     began = time.time()

@@ -48,7 +48,7 @@ class Group:
         counts[comm.rank] = spec.rows
         comm.sum_(counts)
         self.total_rows = int(counts.sum())
-        copies = self._copies()
+        self.copies = copies = self._copies()
         places = (copies * count for count in (spec.rows, int(counts[: comm.rank].sum()), self.total_rows))
         self.learner = Learner(self.net, self._addons(), experiment.ppo, comm, *places, length=experiment.net.length)
         self.rows = Rows(spec, self.net, steps, self.learner.length, generator)
@@ -127,10 +127,10 @@ class Group:
 
     def report(self, sums: list[float], samples: int) -> dict[str, float]:
         """Metrics of a rollout of `samples` steps from the sums of all ranks."""
-        there = max(1.0, sums[0] / self._copies())  # samples of agents that were there, the only ones add-ons measure
-        means = {}
-        for (name, per), value in zip(self._reported, sums[SUMS + EPISODES :], strict=True):
-            means[f"rollout_{name}"] = value / {COUNT: 1, ROWS: samples, AGENTS: there}[per]
+        there = max(1.0, sums[0] / self.copies)  # samples of agents that were there, the only ones add-ons measure
+        divisors = {COUNT: 1, ROWS: samples, AGENTS: there}
+        named = zip(self._reported, sums[SUMS + EPISODES :], strict=True)
+        means = {f"rollout_{name}": value / divisors[per] for (name, per), value in named}
         return {"explained_variance": explained_variance(sums[:SUMS])} | means
 
     def shared_state(self) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal
@@ -133,6 +134,21 @@ def limit_threads(count: int) -> None:
     Call it before torch is imported: they read these variables once. Worker processes inherit them."""
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, str(count))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """`limit_threads(1)` for torch alone where it is imported already, as in a run from Python; the caller's number of
+    threads comes back afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    if not any(variable in os.environ for variable in THREAD_VARIABLES):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_family(launcher: Launcher, version: str) -> None:

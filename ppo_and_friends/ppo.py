@@ -160,8 +160,12 @@ class PPO:
     def eager_digest(self, rollouts: list[Rollout]) -> tuple[list[Batch], torch.Tensor]:
         """What each group learns from, and the sums of all ranks."""
         prepared, sums = self._prepare(rollouts)
-        parts = zip(self.groups, prepared, sums.split([group.extra for group in self.groups]), strict=True)
+        parts = zip(self.groups, prepared, self._each(sums), strict=True)
         return [group.batch(rollout, targets, own) for group, (rollout, targets, _), own in parts], sums
+
+    def _each(self, sums: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The sums of each group."""
+        return sums.split([group.extra for group in self.groups])
 
     def _prepare(self, rollouts: list[Rollout]) -> tuple[list[Any], torch.Tensor]:
         """Rollouts with their targets, and the sums of all ranks: the one reduction of a rollout."""
@@ -174,7 +178,7 @@ class PPO:
         """Count a rollout of so many steps, and read its sums: those of each group."""
         self.timesteps += steps * self.experiment.envs_per_proc * self.comm.size
         self.collector.taken += steps
-        parts = [own.tolist() for own in sums.cpu().split([group.extra for group in self.groups])]
+        parts = [own.tolist() for own in self._each(sums.cpu())]
         for group, own in zip(self.groups, parts, strict=True):
             group.recent.add(*own[SUMS : SUMS + EPISODES])
         return parts

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +15,7 @@ from ppo_and_friends.config import RunConfig
 from ppo_and_friends.display import first_lines
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.evaluate import Evaluation, evaluate
-from ppo_and_friends.launch import THREAD_VARIABLES
+from ppo_and_friends.launch import one_thread
 from ppo_and_friends.logger import Logger, NullLogger
 from ppo_and_friends.next_command import command, launched, settings_flags
 from ppo_and_friends.provenance import provenance
@@ -289,21 +287,6 @@ class Training:
             evaluating = command(self.ppo.reference, self.options, "--num_test_runs", "20", *sampled)
             print(f"Done: {self.ppo.timesteps} timesteps. To evaluate: {evaluating}")
         return code
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread, unless the user's environment says otherwise: more slow small networks down.
-
-    A command line sees to it before torch starts; a run from Python comes when it is imported already.
-    """
-    before = torch.get_num_threads()
-    if not any(variable in os.environ for variable in THREAD_VARIABLES):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def evaluation_seed(seed: int, iteration: int) -> int:

@@ -140,8 +140,7 @@ class Rows:
             env.action_space.seed(number)
             self._reset_row(row, number)
         self._check()
-        if self._legal:
-            self._check_mask()
+        self._check_mask()
 
     def step(self, actions: np.ndarray) -> bool:
         """Step every row with `[rows, columns]` actions; True when a row was cut (only then is `final` written)."""
@@ -167,7 +166,7 @@ class Rows:
         self._check()
         if self._cut:
             self._restart()
-        elif self._legal:
+        else:
             self._check_mask()
         return bool(self._cut)
 
@@ -198,8 +197,7 @@ class Rows:
         for row in self._cut:
             self._reset_row(row)
         self._check()
-        if self._legal:
-            self._check_mask()
+        self._check_mask()
 
     def _reset_row(self, row: int, seed: int | None = None) -> None:
         env, self.started[row] = self.envs[row], self.clock
@@ -215,7 +213,7 @@ class Rows:
         write_flags(self.buffers["mask"], row, self._legal[row](info))
 
     def _check_mask(self) -> None:
-        if fault := without_choice(self.buffers["mask"], self._columns):
+        if self._legal and (fault := without_choice(self.buffers["mask"], self._columns)):
             raise self.failure(*fault)
 
     def _check(self) -> None:
