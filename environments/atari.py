@@ -22,7 +22,7 @@ GAMES = PPOConfig(
 )
 """OpenAI's settings (arXiv:1707.06347, as rl-baselines3-zoo has them), rewards to their signs:
 16 games x 64 steps, as many samples as its 8 x 128. The entropy bonus falls to 0 with the step size: with a constant
-one Pong's policy ended close to random (entropy 1.55 of 1.79), at 18 points of 21."""
+one Pong's policy stayed close to random (entropy 1.55 of 1.79)."""
 SAMPLED = EvaluationConfig(sample=True)
 """A policy that always does the same may wait for ever for a ball that it must serve itself."""
 
@@ -36,8 +36,8 @@ def screens() -> NetConfig:
 def breakout_pixels() -> Experiment:
     """Break a wall with a ball, seen on the last four screens.
 
-    With a constant entropy bonus one run had a mean return of 392 while training, after 8.4 M steps and 27 minutes on
-    an H200, where it was ended.
+    One seed scored 394.1 in 100 test episodes of sampled actions after 8.8 M steps, 29 minutes with 32 rows on an H200
+    and eight cores, where it was ended; 408.7 in its last 100 episodes of training.
     """
     from ppo_and_friends.vector.atari import AtariEnv
 
@@ -48,8 +48,8 @@ def breakout_pixels() -> Experiment:
 def pong_pixels() -> Experiment:
     """Table tennis to 21 points, seen on the last four screens.
 
-    With a constant entropy bonus one run had a mean return of 19.1 while training at best, after 3.2 M steps and 14
-    minutes on an H200, and 18.1 at its end after 6 M.
+    One seed scored 18.8 in 100 test episodes of sampled actions after a run of 6 M steps, 21 minutes with 32 rows on
+    an H200 and six cores.
     """
     from ppo_and_friends.vector.atari import AtariEnv
 

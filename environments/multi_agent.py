@@ -65,7 +65,11 @@ def robot_warehouse_tiny() -> Experiment:
 
 @experiment("RobotWarehouseSmall")
 def robot_warehouse_small() -> Experiment:
-    """Four robots in a warehouse of twice the size."""
+    """Four robots in a warehouse of twice the size.
+
+    One seed scored 18.5, 4.6 a robot, in 100 test episodes of sampled actions after a run of 8 M steps: 15 minutes on
+    sixteen ranks of 2 rows.
+    """
     return _warehouse("rware:rware-small-4ag-v2")
 
 
