@@ -88,7 +88,10 @@ def compiled(function: Function, inputs: Sequence[Tensor]) -> Function:
         Exception: of many kinds, where tracing or compiling fails.
     """
     import torch._inductor
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     # Tracing runs the function once: on copies, so that nothing moves.
     copies = [torch.empty_strided(x.size(), x.stride(), dtype=x.dtype, device=x.device).copy_(x) for x in inputs]
@@ -98,7 +101,11 @@ def compiled(function: Function, inputs: Sequence[Tensor]) -> Function:
         if node.op == "get_attr" and getattr(graph, node.target).numel() > 1:
             raise NotImplementedError(f"a tensor of shape {tuple(getattr(graph, node.target).shape)} is no argument")
     options = OPTIONS if inputs[0].is_cpu else {}
-    return torch._inductor.compile(graph, list(inputs), options=options)  # type: ignore[return-value]
+    # Of stand-ins in a context with a `ShapeEnv`, though sizes are fixed, the compiler keeps the result on disk.
+    fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    stand_ins = [fake.from_tensor(x, static_shapes=True) for x in inputs]
+    with tracing(TracingContext(fake)):
+        return torch._inductor.compile(graph, stand_ins, options=options)  # type: ignore[return-value]
 
 
 def together(comm: Comm, build: Callable[[], Any]) -> Any:

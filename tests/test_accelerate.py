@@ -238,6 +238,27 @@ def test_a_tensor_that_is_no_argument_is_not_frozen_into_the_code() -> None:
         compiled(lambda x: (x * hidden,), [torch.ones(3)])
 
 
+def test_what_was_compiled_before_is_found_on_disk() -> None:
+    from torch._dynamo.utils import counters
+    from torch._inductor.utils import fresh_cache
+
+    def step(x: Tensor, into: Tensor) -> tuple[Tensor]:
+        into.add_(x.tanh().sum(0))
+        return (x * into,)
+
+    found = []
+    with fresh_cache():
+        for seed in (0, 1):
+            counters.clear()
+            x, into = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed)), torch.ones(3)
+            expected = into.clone()
+            (expected_product,) = step(x, expected)
+            (product,) = compiled(step, [x, into])(x, into)
+            torch.testing.assert_close((product, into), (expected_product, expected))
+            found.append(counters["inductor"]["fxgraph_cache_hit"])
+    assert found == [0, 1]
+
+
 def test_long_runs_compile_and_a_run_keeps_its_choice() -> None:
     def asked(steps: int, compile: Any = "auto") -> Experiment:
         return replace(experiment(Toy(BOX)), num_timesteps=steps, compile=compile)
