@@ -2,10 +2,11 @@
 
 The tasks and their rewards are those of mujoco.py. Isaac Gym's recipe (arXiv:2108.10470) for many worlds: short
 rollouts, few and large minibatches, a step size that follows the KL divergence; with this project's normalisers. The
-two pendulums and Swimmer have none of their own: they are solved in minutes on a CPU. Nor has Hopper: with six settings
-for 2048 rows it lost its gait, or found none (docs/environments.md). Returns while training on an H200: Ant 6884 and
-6750 after 30 M steps (170 and 182 s), HalfCheetah 10 165 and 10 508 after 40 M (57 s), Walker2d 4196 and 5666 after
-30 M (115 and 117 s), Humanoid 8394 after 20 M (147 s), HumanoidStandup 156 353 after 20 M (165 s).
+two pendulums and Swimmer have none of their own: they are solved in minutes on a CPU. Nor has Hopper: with five
+settings for 2048 rows it lost its gait or found none, on two seeds of three with the best (docs/environments.md).
+Returns while training on an H200: Ant 6884 and 6750 after 30 M steps (170 and 182 s), HalfCheetah 10 165 and 10 508
+after 40 M (57 s), Walker2d 4196 and 5666 after 30 M (115 and 117 s), Humanoid 8394 after 20 M (147 s), HumanoidStandup
+156 353 after 20 M (165 s).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ and stored with its state; compiled and eager differ by rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,6 +85,8 @@ def compile_parts(ppo: PPO, say: Callable[[str], None]) -> None:
 def compiled(function: Function, inputs: Sequence[Tensor]) -> Function:
     """`function` of tensors like `inputs` (sizes, strides, types) as machine code; it may write its arguments in place.
 
+    Inputs that are one tensor must be one in each call.
+
     Raises:
         Exception: of many kinds, where tracing or compiling fails.
     """
@@ -93,19 +96,42 @@ def compiled(function: Function, inputs: Sequence[Tensor]) -> Function:
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+    # One tensor is one argument of the code: what is found on disk would not tell it from two.
+    distinct = {id(x): index for index, x in reversed(list(enumerate(inputs)))}
+    used = sorted(distinct.values())
+    places = [used.index(distinct[id(x)]) for x in inputs]
+    inputs = [inputs[index] for index in used]
+
+    def folded(*tensors: Tensor) -> Sequence[Tensor]:
+        return function(*(tensors[place] for place in places))
+
     # Tracing runs the function once: on copies, so that nothing moves.
     copies = [torch.empty_strided(x.size(), x.stride(), dtype=x.dtype, device=x.device).copy_(x) for x in inputs]
-    graph = make_fx(function, decomposition_table=FASTER)(*copies)
+    graph = make_fx(folded, decomposition_table=FASTER)(*copies)
     for node in graph.graph.nodes:
         node.meta.clear()  # of the tracer; the compiler finds its own
         if node.op == "get_attr" and getattr(graph, node.target).numel() > 1:
             raise NotImplementedError(f"a tensor of shape {tuple(getattr(graph, node.target).shape)} is no argument")
     options = OPTIONS if inputs[0].is_cpu else {}
-    # Of stand-ins in a context with a `ShapeEnv`, though sizes are fixed, the compiler keeps the result on disk.
-    fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    stand_ins = [fake.from_tensor(x, static_shapes=True) for x in inputs]
-    with tracing(TracingContext(fake)):
-        return torch._inductor.compile(graph, stand_ins, options=options)  # type: ignore[return-value]
+    if _overlap(inputs):
+        code: Any = torch._inductor.compile(graph, list(inputs), options=options)
+    else:  # of stand-ins in a context with a `ShapeEnv`, though sizes are fixed, the compiler keeps its result on disk
+        fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+        stand_ins: list[Any] = [fake.from_tensor(x, static_shapes=True) for x in inputs]
+        with tracing(TracingContext(fake)):
+            code = torch._inductor.compile(graph, stand_ins, options=options)
+    if len(places) == len(used):
+        return code
+    return lambda *tensors: code(*(tensors[index] for index in used))
+
+
+def _overlap(tensors: Sequence[Tensor]) -> bool:
+    """Whether one may reach into another's memory."""
+    reach = (sum((size - 1) * step for size, step in zip(x.size(), x.stride(), strict=True)) + 1 for x in tensors)
+    spans = sorted(
+        (x.data_ptr(), x.data_ptr() + n * x.element_size()) for x, n in zip(tensors, reach, strict=True) if x.numel()
+    )
+    return any(after < end for (_, end), (after, _) in pairwise(spans))
 
 
 def together(comm: Comm, build: Callable[[], Any]) -> Any:

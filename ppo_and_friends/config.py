@@ -7,8 +7,8 @@ is a flag (`--ppo.NAME`), an entry of `config.json` and a keyword argument at on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ppo_and_friends.errors import UserError
 from ppo_and_friends.net_config import BodyConfig, CoreConfig, Custom
@@ -256,8 +256,21 @@ def steps_per_row(experiment: Experiment, rows: int) -> int:
     return experiment.ppo.steps_per_row or -(-experiment.ppo.steps_total // rows)
 
 
+def _check_choices(settings: Any, path: str = "") -> None:
+    """Raise UserError where a word is none of those to choose from, or a switch neither True nor False."""
+    for name, hint in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if get_origin(hint) is Literal:
+            _require(value in get_args(hint), path + name, repr(value), f"one of {', '.join(get_args(hint))}")
+        elif hint is bool:
+            _require(isinstance(value, bool), path + name, repr(value), "True or False")
+        elif is_dataclass(hint) and is_dataclass(value):
+            _check_choices(value, f"{path}{name}.")
+
+
 def check_experiment(experiment: Experiment, rows: int) -> None:
     """Raise UserError where settings do not fit together. `rows` counts all ranks."""
+    _check_choices(experiment)
     if not isinstance(experiment.addons, tuple):
         kind = type(experiment.addons).__name__
         raise UserError(f"addons is one {kind}, but must be a tuple: with one add-on, addons=(ICM(),).")

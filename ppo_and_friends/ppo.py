@@ -230,6 +230,7 @@ class PPO:
         any_engine = with_simulator(saved_experiment(state, experiment), CPU)  # which needs no kernels
         ppo = cls(any_engine, comm=comm, reference=state["reference"])
         ppo.load_shared_state(state["shared"])
+        ppo.start_anew()
         return ppo
 
     def policy(self, deterministic: bool = True) -> NetPolicy:

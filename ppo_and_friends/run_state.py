@@ -121,8 +121,11 @@ def load_weights(ppo: PPO, state: dict[str, Any], where: str) -> None:
     def load() -> None:
         for group, saved in zip(ppo.groups, state["shared"]["groups"], strict=True):
             group.net.load_state_dict(saved["net"])
-            if group.addons.state_dict().keys() == saved["addons"].keys():  # the same friends in the same order
-                group.addons.load_state_dict(saved["addons"])
+            for place, addon in group.addons.named_children():
+                start = f"{place}."
+                own = {key[len(start) :]: value for key, value in saved["addons"].items() if key.startswith(start)}
+                if own.keys() == addon.state_dict().keys():  # the same friend in the same place
+                    addon.load_state_dict(own)
         for name, weights in state["shared"].get("frozen", {}).items():
             if name in ppo.players.frozen:
                 ppo.players.frozen[name].play(weights)

@@ -242,21 +242,24 @@ def test_what_was_compiled_before_is_found_on_disk() -> None:
     from torch._dynamo.utils import counters
     from torch._inductor.utils import fresh_cache
 
-    def step(x: Tensor, into: Tensor) -> tuple[Tensor]:
+    def step(x: Tensor, into: Tensor, plus: Tensor) -> tuple[Tensor]:
         into.add_(x.tanh().sum(0))
-        return (x * into,)
+        return (x * plus,)
 
     found = []
     with fresh_cache():
-        for seed in (0, 1):
+        for case in ("shared", "shared", "apart", "apart", "overlapping"):
             counters.clear()
-            x, into = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed)), torch.ones(3)
-            expected = into.clone()
-            (expected_product,) = step(x, expected)
-            (product,) = compiled(step, [x, into])(x, into)
-            torch.testing.assert_close((product, into), (expected_product, expected))
+            results = []
+            for fast in (False, True):
+                store = torch.arange(5.0)
+                into = store[:4] if case == "overlapping" else store[:2]
+                plus = into if case == "shared" else store[1:] if case == "overlapping" else store[2:4]
+                arguments = [torch.full((3, len(into)), 0.5 + len(found)), into, plus]
+                results.append((*(compiled(step, arguments) if fast else step)(*arguments), store))
+            torch.testing.assert_close(*results)
             found.append(counters["inductor"]["fxgraph_cache_hit"])
-    assert found == [0, 1]
+    assert found == [0, 1, 0, 1, 0]
 
 
 def test_long_runs_compile_and_a_run_keeps_its_choice() -> None:

@@ -24,6 +24,7 @@ from ppo_and_friends.errors import UserError
 from ppo_and_friends.group import Group
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.rollout import Rollout
+from ppo_and_friends.run_state import load_weights
 from ppo_and_friends.schedules import Progress, constant, linear
 from ppo_and_friends.types import ActionSpace, GroupSpec
 
@@ -291,3 +292,14 @@ def test_one_add_on_is_a_tuple_too() -> None:
         PPO(experiment(Toy(BOX), addons=ICM()))  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"addons has the class ICM itself: give one that is made, ICM\(\)"):
         PPO(experiment(Toy(BOX), addons=(ICM,)))
+
+
+def test_weights_from_a_run_without_the_bonus_bring_the_scale_of_rewards() -> None:
+    trained, curious_ = PPO(experiment(Toy(BOX))), PPO(experiment(Toy(BOX), addons=(ICM(),)))
+    trained.iterate()
+    fresh = {key: value.clone() for key, value in curious_.groups[0].addons[1].state_dict().items()}
+    load_weights(curious_, {"shared": trained.shared_state()}, "here")
+    scale, kept = trained.groups[0].addons[0].state_dict(), curious_.groups[0].addons[0].state_dict()
+    assert scale.keys() == kept.keys() and float(kept["moments.count"]) > 0
+    torch.testing.assert_close(dict(kept), dict(scale), rtol=0, atol=0)
+    torch.testing.assert_close(dict(curious_.groups[0].addons[1].state_dict()), fresh, rtol=0, atol=0)

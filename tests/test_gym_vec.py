@@ -293,3 +293,14 @@ def test_an_episode_that_begins_without_a_legal_action_is_refused() -> None:
         ):
             env.reset(0)
             env.step((torch.zeros(1, 1, dtype=torch.int64),))
+
+
+def test_flags_that_only_steps_tell_are_refused() -> None:
+    class Late(Cornered):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            return super().reset(seed=seed)[0], {}
+
+    env = GymEnv("Late", factory=Late, kwargs={"episode": 0}).make(1)
+    env.reset(0)
+    with pytest.raises(EnvironmentFailure, match="step reports an action_mask, but the first reset reported none"):
+        env.step((torch.zeros(1, 1, dtype=torch.int64),))

@@ -308,3 +308,14 @@ def test_the_global_generators_of_a_caller_go_on() -> None:
     expected = random.Random(3).random(), np.random.RandomState(3).rand()
     PPO(experiment(Toy(BOX), NET))
     assert (random.random(), np.random.rand()) == expected
+
+
+def test_what_is_loaded_goes_on_in_other_episodes(tmp_path: Path) -> None:
+    config = experiment(Toy(BOX))
+    ppo = PPO(config)
+    began = ppo.collector.seed, ppo.generator.get_state()
+    ppo.iterate()
+    ppo.save(tmp_path / "state.pt")
+    loaded = PPO.load(tmp_path / "state.pt", config)
+    assert loaded.iteration == 1 and loaded.collector.seed != began[0]
+    assert not torch.equal(loaded.generator.get_state(), began[1])

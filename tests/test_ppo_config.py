@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import re
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 import torch
 from toys import BOX, NET, Toy, experiment
 
-from ppo_and_friends.config import PPOConfig
+from ppo_and_friends.config import BodyConfig, PPOConfig, check_experiment
+from ppo_and_friends.errors import UserError
 from ppo_and_friends.ppo import PPO
 from ppo_and_friends.schedules import constant
 
@@ -72,3 +74,18 @@ def test_every_field_changes_what_is_learned(name: str) -> None:
     plain, again, changed = outcome(base), outcome(base), outcome({**base, name: value})
     assert torch.equal(plain, again)
     assert not torch.allclose(plain, changed, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ppo": PPOConfig(timeout_value="None")}, "ppo.timeout_value is 'None', but must be one of reached, acted_on"),
+        ({"ppo": PPOConfig(normalize_rewards="off")}, "ppo.normalize_rewards is 'off', but must be True or False"),
+        ({"net": replace(NET, core="rnn")}, "net.core is 'rnn', but must be one of identity, gru, lstm"),
+        ({"net": replace(NET, critic=BodyConfig(activation="Tanh"))}, "net.critic.activation is 'Tanh', but must be"),
+        ({"compile": True}, "compile is True, but must be one of auto, on, off"),
+    ],
+)
+def test_words_and_switches_that_a_launcher_made_up_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        check_experiment(replace(experiment(Toy(BOX)), **changes), 4)

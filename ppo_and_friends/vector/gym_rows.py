@@ -174,6 +174,8 @@ class Rows:
         """Ends and named numbers of one row."""
         if terminated or truncated:
             self._cut.append(row)
+        if MASK in info and not self._legal:
+            raise ValueError(f"step reports an {MASK}, but the first reset reported none: report one there too")
         if info.get(NON_TERMINAL, False):
             if not (terminated or truncated):
                 self._log(row, CONTINUES, 1.0)
