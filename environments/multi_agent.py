@@ -96,8 +96,9 @@ def _warehouse(name: str) -> Experiment:
 def simple_spread() -> Experiment:
     """Three agents cover three landmarks without touching each other, in 25 steps.
 
-    One seed scored -24.9, -8.3 an agent, in 100 test episodes after 10 M steps. On the worlds of arXiv:2103.01955 and
-    in its counting (`benchmarks/spread.py`) that is -119.7; about -120 is published of its MAPPO.
+    Two seeds scored -24.9 and -24.2, -8.2 an agent, in 100 test episodes after 10 M steps. On the worlds of
+    arXiv:2103.01955 and in its counting (`benchmarks/spread.py`) those are -119.7 and -120.1; about -120 is published
+    of its MAPPO.
     """
     from ppo_and_friends.addons.team_reward import TeamReward
     from ppo_and_friends.vector.multi_agent import MultiAgentEnv
