@@ -8,7 +8,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ppo_and_friends.config import Experiment
@@ -115,11 +117,13 @@ def holds_settings(value: Any) -> bool:
 
 
 def literal(text: str) -> Any:
-    """A Python literal where the text is one, the text itself otherwise."""
-    try:
+    """A Python literal where the text is one, or an object or list of JSON, the text itself otherwise."""
+    with suppress(ValueError, SyntaxError):
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    if text[:1] in ("{", "["):
+        with suppress(ValueError):
+            return json.loads(text)
+    return text
 
 
 def _is_flag(word: str) -> bool:

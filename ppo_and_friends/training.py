@@ -246,7 +246,8 @@ class Training:
         if not same:
             self._say(f"It was trained on {state['size']} ranks x {state['rows']} rows: the rows start anew.")
         elif not exact:
-            self._say("The environment cannot give its exact state (or settings changed): the rows start anew.")
+            cause = "Settings changed" if changes else "The environment cannot give its exact state"
+            self._say(f"{cause}: the rows start anew.")
 
     def _save(self, best: bool = False) -> None:
         if self.ppo.run is None:

@@ -19,6 +19,7 @@ from ranks import environment
 
 from ppo_and_friends import cli, registry
 from ppo_and_friends.config import Experiment, NetConfig, PPOConfig, RunConfig
+from ppo_and_friends.flags import literal
 from ppo_and_friends.launch import TORCHRUN_VARIABLE
 from ppo_and_friends.schedules import Schedule, linear
 from ppo_and_friends.serialize import to_plain
@@ -274,3 +275,13 @@ def test_parsing_imports_neither_torch_nor_mpi(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "--ppo.gamma 0.99" in done.stdout and "loaded: []" in done.stdout
+
+
+def test_a_value_is_python_or_json_or_text() -> None:
+    assert literal("{'slippery': False}") == literal('{"slippery": false}') == {"slippery": False}
+    assert [literal(text) for text in ("3", "[null]", "true", "{slippery: false}")] == [
+        3,
+        [None],
+        "true",
+        "{slippery: false}",
+    ]

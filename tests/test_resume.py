@@ -107,7 +107,13 @@ def test_where_the_environment_has_no_state_rows_start_anew(tmp_path: Path) -> N
     words = ("-e", "LunarLander", *TINY, "--state_path", tmp_path, "--max_iterations")
     succeed(*words, 1)
     out = succeed(*words, 2)
-    assert "at iteration 1" in out and "the rows start anew" in out
+    assert "at iteration 1" in out and "The environment cannot give its exact state: the rows start anew" in out
+
+
+def test_where_settings_changed_rows_start_anew(tmp_path: Path) -> None:
+    words = (*CART, "--state_path", tmp_path, "--max_iterations")
+    succeed(*words, 1)
+    assert "Settings changed: the rows start anew" in succeed(*words, 2, "--ppo.lr", "1e-4", "--accept_changes")
 
 
 def test_friends_that_a_state_does_not_know(tmp_path: Path) -> None:
