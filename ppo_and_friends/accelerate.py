@@ -97,10 +97,9 @@ def compiled(function: Function, inputs: Sequence[Tensor]) -> Function:
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     # One tensor is one argument of the code: what is found on disk would not tell it from two.
-    distinct = {id(x): index for index, x in reversed(list(enumerate(inputs)))}
-    used = sorted(distinct.values())
-    places = [used.index(distinct[id(x)]) for x in inputs]
-    inputs = [inputs[index] for index in used]
+    distinct = {id(x): x for x in inputs}
+    places = [list(distinct).index(id(x)) for x in inputs]
+    inputs = list(distinct.values())
 
     def folded(*tensors: Tensor) -> Sequence[Tensor]:
         return function(*(tensors[place] for place in places))
@@ -120,9 +119,10 @@ def compiled(function: Function, inputs: Sequence[Tensor]) -> Function:
         stand_ins: list[Any] = [fake.from_tensor(x, static_shapes=True) for x in inputs]
         with tracing(TracingContext(fake)):
             code = torch._inductor.compile(graph, stand_ins, options=options)
-    if len(places) == len(used):
+    if len(places) == len(inputs):
         return code
-    return lambda *tensors: code(*(tensors[index] for index in used))
+    first = [places.index(place) for place in range(len(inputs))]
+    return lambda *tensors: code(*(tensors[index] for index in first))
 
 
 def _overlap(tensors: Sequence[Tensor]) -> bool:

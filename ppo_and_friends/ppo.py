@@ -218,7 +218,7 @@ class PPO:
 
     @classmethod
     def load(cls, path: Path | str, experiment: Experiment | None = None, comm: Comm | None = None) -> PPO:
-        """A trained policy, with the settings that it was trained with, ready to predict or to go on learning.
+        """A trained policy with its own settings, ready to predict or to go on learning in new episodes.
 
         Args:
             path: a state directory (its last state), or a state file.
